@@ -1,0 +1,30 @@
+"""keras_floss: recurrent networks that learn long delays.
+
+Gradient flossing (Engelken, NeurIPS 2023) for Keras on TensorFlow.
+"""
+
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "keras_floss needs Keras with the TensorFlow backend, and the active backend is "
+        f"'{keras.backend.backend()}'. Set the environment variable "
+        "KERAS_BACKEND=tensorflow before Keras is imported, or 'backend' in "
+        "~/.keras/keras.json."
+    )
+
+from keras_floss import callbacks, layers, tasks
+from keras_floss._version import __version__
+from keras_floss.layers import LyapunovRegularizer
+from keras_floss.lyapunov import lyapunov_exponents
+from keras_floss.models import FlossingModel
+
+__all__ = [
+    "FlossingModel",
+    "LyapunovRegularizer",
+    "__version__",
+    "callbacks",
+    "layers",
+    "lyapunov_exponents",
+    "tasks",
+]

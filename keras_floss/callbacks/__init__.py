@@ -1,0 +1,3 @@
+"""Keras callbacks that floss a model before and during `fit`."""
+
+from keras_floss.callbacks.preflossing import Preflossing as Preflossing

@@ -1,0 +1,209 @@
+"""The rate network of the flossing paper, as a Keras cell and layer."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_floss")
+class RateRNNCell(keras.layers.Layer):
+    """One step of `RateRNN`.
+
+    `s_t = φ(s_{t-1}) U + x_t W + b`, and the output is `s_t`.
+
+    Args: see `RateRNN`.
+
+    Call arguments:
+        inputs: `(batch, features)`.
+        states: list of one tensor, `(batch, units)`.
+
+    Example:
+
+    ```python
+    cell = keras_floss.layers.RateRNNCell(80)
+    rnn = keras.layers.RNN(cell, return_sequences=True)
+    rnn(keras.random.normal((4, 10, 1))).shape  # (4, 10, 80)
+    ```
+    """
+
+    def __init__(
+        self,
+        units,
+        activation="tanh",
+        use_bias=True,
+        kernel_initializer=None,
+        recurrent_initializer=None,
+        bias_initializer=None,
+        trainable_initial_state=False,
+        initial_state_initializer="zeros",
+        **kwargs,
+    ):
+        if not isinstance(units, int) or units < 1:
+            raise ValueError(
+                f"`units` must be an integer of at least 1. Received: {units!r}"
+            )
+        super().__init__(**kwargs)
+        self.units = self.state_size = self.output_size = units
+        self.activation = keras.activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(
+            kernel_initializer or keras.initializers.RandomNormal(stddev=1.0)
+        )
+        self.recurrent_initializer = keras.initializers.get(
+            recurrent_initializer
+            or keras.initializers.VarianceScaling(
+                1.0, mode="fan_in", distribution="untruncated_normal"
+            )
+        )
+        self.bias_initializer = keras.initializers.get(
+            bias_initializer or keras.initializers.RandomUniform(0.0, 0.1)
+        )
+        self.trainable_initial_state = trainable_initial_state
+        self.initial_state_initializer = keras.initializers.get(initial_state_initializer)
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            shape=(input_shape[-1], self.units),
+            name="kernel",
+            initializer=self.kernel_initializer,
+        )
+        self.recurrent_kernel = self.add_weight(
+            shape=(self.units, self.units),
+            name="recurrent_kernel",
+            initializer=self.recurrent_initializer,
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=(self.units,), name="bias", initializer=self.bias_initializer
+            )
+        if self.trainable_initial_state:
+            self.initial_state = self.add_weight(
+                shape=(self.units,),
+                name="initial_state",
+                initializer=self.initial_state_initializer,
+            )
+
+    def call(self, inputs, states, training=False):
+        rates = self.activation(states[0])
+        state = ops.matmul(rates, self.recurrent_kernel) + ops.matmul(inputs, self.kernel)
+        if self.use_bias:
+            state = state + self.bias
+        return state, [state]
+
+    def get_initial_state(self, batch_size=None):
+        if not self.trainable_initial_state:
+            return [ops.zeros((batch_size, self.units), dtype=self.compute_dtype)]
+        state = ops.cast(self.initial_state, self.compute_dtype)
+        return [ops.broadcast_to(state, (batch_size, self.units))]
+
+    def get_config(self):
+        serialize = keras.initializers.serialize
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": serialize(self.kernel_initializer),
+            "recurrent_initializer": serialize(self.recurrent_initializer),
+            "bias_initializer": serialize(self.bias_initializer),
+            "trainable_initial_state": self.trainable_initial_state,
+            "initial_state_initializer": serialize(self.initial_state_initializer),
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_floss")
+class RateRNN(keras.layers.RNN):
+    """A recurrent network of rate units, read out before its nonlinearity.
+
+    `s_t = φ(s_{t-1}) U + x_t W + b`
+
+    The state is the input current of each unit, `φ(s)` its rate; the output is `s_t`
+    itself. This is the network of the flossing paper, with the initialisers of its
+    released code as defaults: U ~ N(0, 1/units), W ~ N(0, 1), b ~ Uniform(0, 0.1). (The
+    code divides the input by its number of channels, which is 1 in the paper's tasks.)
+
+    Args:
+        units: number of units, D.
+        activation: φ. Defaults to `"tanh"`.
+        use_bias: whether there is a b. Defaults to True.
+        kernel_initializer: of W. Defaults to None, N(0, 1).
+        recurrent_initializer: of U. Defaults to None, N(0, 1/units).
+        bias_initializer: of b. Defaults to None, Uniform(0, 0.1).
+        trainable_initial_state: whether the state before the first step is a weight,
+            one for all sequences, in place of zeros. Defaults to False.
+        initial_state_initializer: of that weight. Defaults to `"zeros"`.
+        return_sequences, return_state, go_backwards, stateful, unroll,
+        zero_output_for_mask: as in `keras.layers.RNN`.
+
+    Call arguments:
+        sequences: `(batch, time, features)`.
+        initial_state, mask, training: as in `keras.layers.RNN`.
+
+    Output shape:
+        `(batch, units)`, or `(batch, time, units)` with `return_sequences`.
+
+    Example:
+
+    ```python
+    rnn = keras_floss.layers.RateRNN(80, return_sequences=True)
+    rnn(keras.random.normal((4, 300, 1))).shape  # (4, 300, 80)
+    ```
+
+    References:
+        [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
+    """
+
+    def __init__(
+        self,
+        units,
+        activation="tanh",
+        use_bias=True,
+        kernel_initializer=None,
+        recurrent_initializer=None,
+        bias_initializer=None,
+        trainable_initial_state=False,
+        initial_state_initializer="zeros",
+        return_sequences=False,
+        return_state=False,
+        go_backwards=False,
+        stateful=False,
+        unroll=False,
+        **kwargs,
+    ):
+        cell = RateRNNCell(
+            units,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            bias_initializer=bias_initializer,
+            trainable_initial_state=trainable_initial_state,
+            initial_state_initializer=initial_state_initializer,
+            dtype=kwargs.get("dtype"),
+            trainable=kwargs.get("trainable", True),
+            name="rate_rnn_cell",
+        )
+        super().__init__(
+            cell,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            **kwargs,
+        )
+
+    @property
+    def units(self):
+        return self.cell.units
+
+    def get_config(self):
+        own = self.cell.get_config()
+        for key in ("name", "trainable", "dtype"):
+            own.pop(key)
+        config = super().get_config()
+        del config["cell"]
+        return {**config, **own}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)

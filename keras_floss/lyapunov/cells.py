@@ -1,0 +1,108 @@
+"""Any Keras recurrent cell as one map on its state.
+
+A cell computes `s_t = F(x_t, s_{t-1})`. The state is *all* states side by side
+(LSTM: h and c; stacked cells: those of every cell), here kept as a flat list of
+`(batch, d_i)` tensors with `D = Σ d_i`. `CellMap` is that map as a pure
+function: the weights come in as tensors, dropout is off, and the arithmetic is
+float32 or float64 whatever the dtype policy of the layer.
+"""
+
+import contextlib
+import inspect
+import numbers
+
+import keras
+import tensorflow as tf
+
+
+class CellMap:
+    """A built cell as the map `(x_t, s_{t-1}, weights) ↦ s_t`.
+
+    Attributes:
+        dim: D, the number of state variables of one sequence.
+        sizes: `d_i`, the sizes of the single states.
+        dtype: `"float64"` where the weights are float64, else `"float32"`.
+        variables: the variables that a step depends on, after `trace`. (An initial
+            state that is trained is a weight of the cell, but not of the map.)
+    """
+
+    def __init__(self, cell, name=None):
+        self.cell = cell
+        self.name = name or getattr(cell, "name", type(cell).__name__)
+        size = cell.state_size
+        # Keras's RNN hands the states over as a list also where there is one.
+        self._structure = size if keras.tree.is_nested(size) else [size]
+        sizes = keras.tree.flatten(self._structure)
+        if not all(isinstance(d, numbers.Integral) and d > 0 for d in sizes):
+            raise ValueError(
+                f"The states of `{self.name}` must be vectors: `state_size` is to "
+                f"hold positive integers. Received: {size}"
+            )
+        self.sizes = [int(d) for d in sizes]
+        self.dim = sum(self.sizes)
+        wide = getattr(cell, "variable_dtype", "float32") == "float64"
+        self.dtype = "float64" if wide else "float32"
+        call = cell.call if hasattr(cell, "call") else cell
+        self._call = cell if callable(cell) else call
+        takes_training = "training" in inspect.signature(call).parameters
+        self._kwargs = {"training": False} if takes_training else {}
+        self._weights = [
+            v
+            for v in getattr(cell, "variables", [])
+            if keras.backend.is_float_dtype(v.dtype)
+        ]
+        self._features = None
+        self.variables = None
+
+    def trace(self, features):
+        """Finds `variables`, by the gradient of one step with `features` inputs."""
+        if self._features == features:
+            return self
+
+        def step():
+            values = [tf.zeros(v.shape, v.dtype) for v in self._weights]
+            states = [tf.zeros((1, d), self.dtype) for d in self.sizes]
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(values)
+                scope = keras.StatelessScope(zip(self._weights, values, strict=True))
+                with scope, self.precision():
+                    new = self._run(tf.zeros((1, features), self.dtype), states)
+            used = [g is not None for g in tape.gradient(new, values)]
+            self.variables = [v for v, u in zip(self._weights, used, strict=True) if u]
+
+        tf.function(step, autograph=False).get_concrete_function()
+        self._features = features
+        return self
+
+    def values(self):
+        """The weights of the map as tensors, read once and differentiable."""
+        return [tf.convert_to_tensor(v.value) for v in self.variables]
+
+    def __call__(self, inputs, states, values):
+        """One step: inputs `(batch, features)`, states and result `(batch, d_i)`."""
+        scope = keras.StatelessScope(zip(self.variables, values, strict=True))
+        with scope, self.precision():
+            return self._run(inputs, states)
+
+    def _run(self, inputs, states):
+        states = keras.tree.pack_sequence_as(self._structure, states)
+        _, states = self._call(inputs, states, **self._kwargs)
+        return [tf.cast(s, self.dtype) for s in keras.tree.flatten(states)]
+
+    @contextlib.contextmanager
+    def precision(self):
+        """For the length of the block the cell computes in `dtype`, sublayers too."""
+        # `cell(x, s)` would run in half precision under a mixed policy, and
+        # stacked cells re-enter it for each of their cells.
+        layers = []
+        if isinstance(self.cell, keras.Layer):
+            layers = self.cell._flatten_layers()
+        policies = [(layer, layer.dtype_policy) for layer in layers]
+        policies = [(x, p) for x, p in policies if p.compute_dtype != self.dtype]
+        try:
+            for layer, _ in policies:
+                layer.dtype_policy = keras.DTypePolicy(self.dtype)
+            yield
+        finally:
+            for layer, policy in policies:
+                layer.dtype_policy = policy

@@ -1,0 +1,72 @@
+"""Errors for settings that make no sense, in one voice: name, value, what is allowed."""
+
+import math
+import numbers
+
+import numpy as np
+
+
+def check_positive_int(name, value):
+    """A whole number of at least 1."""
+    if not _is_int(value) or value < 1:
+        raise ValueError(f"`{name}` must be an integer of at least 1. Received: {value!r}")
+
+
+def check_k(k, dim, owner):
+    """The number of exponents, None standing for all `dim` of them."""
+    if k is None:
+        return dim
+    if not _is_int(k) or not 1 <= k <= dim:
+        raise ValueError(
+            f"`k` must be an integer from 1 to {dim}, the number of state variables of "
+            f"`{owner}`, or None for all of them. Received: {k!r}"
+        )
+    return int(k)
+
+
+def check_schedule(warmup, qr_interval, window=None):
+    """Warm-up and QR interval, against the number of steps where that is known."""
+    steps = "" if window is None else f" and less than the {window} steps of the window"
+    if window is not None and window < 1:
+        raise ValueError(f"There is no time step to floss: the window is {window} long.")
+    if not _is_int(warmup) or warmup < 0 or (window is not None and warmup >= window):
+        raise ValueError(
+            f"`warmup` must be an integer of at least 0{steps}. Received: {warmup!r}"
+        )
+    check_positive_int("qr_interval", qr_interval)
+    if window is not None and qr_interval > window:
+        raise ValueError(
+            f"`qr_interval` must be an integer from 1 to {window}, the number of steps of "
+            f"the window. Received: {qr_interval!r}"
+        )
+
+
+def check_target(target, k=None):
+    """A finite number, or `k` of them."""
+    values = np.asarray(target)
+    if values.dtype.kind not in "iuf" or not np.all(np.isfinite(values)):
+        raise ValueError(
+            "`target` must be a finite number, or one for each exponent. "
+            f"Received: {target!r}"
+        )
+    if values.ndim > 1 or (values.ndim == 1 and k is not None and len(values) != k):
+        raise ValueError(
+            f"`target` must be one number, or a list of {'k' if k is None else k} numbers, "
+            f"one for each exponent. Received: {target!r}"
+        )
+
+
+def check_strength(strength):
+    """A finite weight of at least 0."""
+    if not _is_number(strength) or not math.isfinite(strength) or strength < 0:
+        raise ValueError(
+            f"`strength` must be a finite number of at least 0. Received: {strength!r}"
+        )
+
+
+def _is_int(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

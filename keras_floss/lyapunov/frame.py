@@ -1,0 +1,71 @@
+"""Orthonormal frames of tangents: the first one, QR, and the adjoint of QR.
+
+A frame is kept as rows, `(batch, k, D)`: row i is the i-th tangent. In the formulas
+of the module `tangent` the tangents are columns.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+
+def initial_frame(k, dim, seed=0):
+    """k random orthonormal tangents, `(k, dim)` float64, the same for the same seed.
+
+    The first of them do not depend on k, so that the exponents of a short frame are
+    the first ones of the full frame.
+    """
+    gaussian = np.random.default_rng(seed).standard_normal((k, dim))
+    return np.ascontiguousarray(np.linalg.qr(gaussian.T)[0].T)
+
+
+def orthonormalise(tangents):
+    """`(frame, R)` with tangents = Rᵀ·frame in rows; R is upper triangular."""
+    q, r = tf.linalg.qr(tf.linalg.matrix_transpose(tangents))
+    return tf.linalg.matrix_transpose(q), r
+
+
+def log_stretch(r, dim):
+    """`(log|R_ii|, lost)`, both `(batch, k)`; the logarithm is 0 where rank was lost."""
+    size = tf.abs(tf.linalg.diag_part(r))
+    lost = lost_rank(r, dim)
+    return tf.math.log(tf.where(lost, tf.ones_like(size), size)), lost
+
+
+def lost_rank(r, dim):
+    """Directions whose tangent collapsed, `(batch, k)` booleans.
+
+    At or below `D · eps · max|R_jj|` the diagonal holds rounding noise only, and its
+    logarithm would be noise with a gradient of 1e7.
+    """
+    size = tf.abs(tf.linalg.diag_part(r))
+    noise = dim * np.finfo(r.dtype.as_numpy_dtype).eps
+    return size <= noise * tf.reduce_max(size, axis=-1, keepdims=True)
+
+
+def qr_adjoint(frame, r, d_frame, d_log):
+    """The cotangent of the tangents that went into a QR.
+
+    Args:
+        frame: `(batch, k, D)`, what came out of the QR.
+        r: `(batch, k, k)`.
+        d_frame: the cotangent of `frame`.
+        d_log: `(batch, k)`, the cotangent of `log|R_ii|`.
+
+    Returns:
+        `(batch, k, D)`. A collapsed direction has no gradient: its row and column are
+        taken out of the triangular system.
+    """
+    lost = lost_rank(r, frame.shape[-1])
+    zero = tf.zeros((), r.dtype)
+    d_log = tf.where(lost, zero, d_log)
+    d_frame = tf.where(lost[..., None], zero, d_frame)
+    m = tf.linalg.diag(d_log) - tf.matmul(d_frame, frame, transpose_b=True)
+    lower = tf.linalg.band_part(m, -1, 0)
+    strictly = lower - tf.linalg.diag(tf.linalg.diag_part(lower))
+    symmetric = lower + tf.linalg.matrix_transpose(strictly)
+    right = d_frame + tf.matmul(symmetric, frame)
+    identity = tf.linalg.diag(tf.ones_like(d_log))
+    kept = tf.where(lost[..., None], identity, r)
+    return tf.linalg.triangular_solve(
+        kept, tf.where(lost[..., None], zero, right), lower=False
+    )

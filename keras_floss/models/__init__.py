@@ -1,0 +1,4 @@
+"""Models: the flossing engine, and the model that carries it."""
+
+from keras_floss.models.flosser import Flosser as Flosser
+from keras_floss.models.flossing_model import FlossingModel as FlossingModel

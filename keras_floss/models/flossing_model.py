@@ -1,0 +1,269 @@
+"""The model with a flossing optimiser."""
+
+import keras
+
+from keras_floss.models.flosser import Flosser
+
+
+@keras.saving.register_keras_serializable(package="keras_floss")
+class FlossingModel(keras.Model):
+    """A Keras model that can floss its recurrent layers.
+
+    It wraps a model, or is subclassed like `keras.Model`, and trains, evaluates, predicts
+    and saves like any Keras model. It adds a second optimiser to `compile`, and the
+    methods `floss` and `lyapunov_spectrum`. The callbacks of `keras_floss.callbacks`
+    floss it before and during `fit`.
+
+    Its weights are those of the wrapped model, in the same order: `get_weights` and
+    `set_weights` go between the two.
+
+    Args:
+        model: a `keras.Model` to wrap, kept as `.model`; or the inputs of a functional
+            model, with `outputs`. None in a subclass that has its own `call`.
+        outputs: the outputs of a functional model.
+        inputs: the inputs of a functional model, as a keyword in place of `model`.
+        name: name of the model. Defaults to that of the wrapped one.
+
+    Examples:
+
+    ```python
+    inputs = keras.Input((300, 1))
+    x = keras.layers.LSTM(64, return_sequences=True)(inputs)
+    outputs = keras.layers.Dense(1)(x)
+
+    model = keras_floss.FlossingModel(keras.Model(inputs, outputs))
+    model = keras_floss.FlossingModel(inputs, outputs)  # the same, for short
+
+
+    class MyModel(keras_floss.FlossingModel):
+        def __init__(self):
+            super().__init__()
+            self.rnn = keras.layers.LSTM(64)
+            self.head = keras.layers.Dense(1)
+
+        def call(self, inputs, training=None):
+            return self.head(self.rnn(inputs, training=training))
+
+
+    model.compile("adam", "mse", flossing_optimizer=keras.optimizers.Adam(1e-3))
+    model.floss(x_train, steps=500, window=55, k=32)
+    model.fit(x_train, y_train, epochs=10)
+    ```
+
+    References:
+        [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
+    """
+
+    def __init__(self, model=None, outputs=None, *, inputs=None, name=None, **kwargs):
+        if inputs is not None:
+            model = inputs
+        if outputs is not None:
+            # Never to `super().__init__`: Keras would rewrite the bases of this class for
+            # the whole process (keras#17270).
+            model = keras.Model(model, outputs)
+        elif model is not None and not isinstance(model, keras.Model):
+            raise ValueError(
+                "`FlossingModel` takes a `keras.Model`, or inputs and outputs. "
+                f"Received: {model!r}"
+            )
+        if model is None and type(self).call is FlossingModel.call:
+            raise ValueError(
+                "`FlossingModel` needs a model to wrap: FlossingModel(model), "
+                "FlossingModel(inputs, outputs), or a subclass with a `call` of its own."
+            )
+        super().__init__(name=name or getattr(model, "name", None), **kwargs)
+        self.model = model
+        self.flossing_optimizer = None
+        self._flosser = None
+        if model is not None and model.built:
+            self.built = True
+
+    def call(self, inputs, training=None, mask=None):
+        return self.model(inputs, training=training, mask=mask)
+
+    def compile(self, *args, flossing_optimizer="adam", **kwargs):
+        """As `keras.Model.compile`, with an optimiser for flossing.
+
+        Args:
+            *args, **kwargs: as in `keras.Model.compile`.
+            flossing_optimizer: a `keras.optimizers.Optimizer` or a name. It is separate
+                from the task's and keeps its state from one flossing to the next.
+                Defaults to `"adam"`, with Keras's learning rate of 1e-3 and no clipping.
+        """
+        super().compile(*args, **kwargs)
+        self.flossing_optimizer = keras.optimizers.get(flossing_optimizer)
+        # In a lambda: Keras would take the engine, which refers back to this model, for
+        # a part of it.
+        flosser = Flosser(self, self.flossing_optimizer)
+        self._flosser = lambda: flosser
+        if self.built:
+            flosser.build_optimizer()
+
+    def floss(
+        self,
+        x,
+        steps=500,
+        *,
+        batch_size=1,
+        window=None,
+        k=None,
+        target=0.0,
+        warmup=None,
+        qr_interval=1,
+        layers=None,
+        seed=None,
+        verbose="auto",
+    ):
+        """Moves the Lyapunov exponents of the recurrent layers towards `target`.
+
+        Each step takes a few sequences, computes the exponents of every recurrent layer
+        on its own inputs (dropout off, from the layer's own initial state), and takes one
+        step of the flossing optimiser on
+
+        `mean over layers, their calls, sequences and i ≤ k of (λ_i − target)²`
+
+        It moves the trainable weights of the recurrent layers (kernel, recurrent kernel,
+        bias), but not their initial state, and no other layer. The inputs of a layer
+        count as data: no gradient goes to the layers before it. A step whose loss or
+        gradient is not finite leaves the weights alone and is counted; after 10 in a row
+        it stops.
+
+        Args:
+            x: inputs: an array or tensor, a batched `tf.data.Dataset`, a
+                `keras.utils.PyDataset` or a generator, with or without targets (which
+                are ignored). It is repeated, and reshuffled, until `steps` are done.
+            steps: number of flossing steps. Defaults to 500.
+            batch_size: number of sequences of a step; of a batched source, the first
+                ones of each batch. Defaults to 1.
+            window: number of time steps, from the first valid one of each recurrent
+                layer's input. Defaults to None, all of them.
+            k: number of exponents: an int, None for all, or a dict by layer name.
+            target: exponent aimed at, per time step, or a list of k. Defaults to 0.0.
+            warmup: number of first steps of the window that are not counted. Defaults to
+                None: 10 + ⌈window/10⌉, but at most half of the window.
+            qr_interval: number of steps from one QR to the next. Defaults to 1.
+            layers: recurrent layers to floss, as names or layers. Defaults to None, all.
+            seed: of the shuffling of arrays and of the starting frame. Defaults to None:
+                shuffled anew each time, the same frame always.
+            verbose: as in `fit`. Defaults to `"auto"`, a progress bar.
+
+        Returns:
+            A `keras.callbacks.History` with an entry for each step: `flossing_loss`,
+            `lambda_1` and `lambda_k` (mean over the sequences; per time step, natural
+            logarithm), `flossing_skipped` (skipped steps so far). With several recurrent
+            layers the exponents, and the loss of each, are prefixed `<layer>/`.
+
+        Raises:
+            ValueError: a setting out of its range, no recurrent layer, a layer whose
+                inputs cannot be reached, or nothing trainable in them.
+            FloatingPointError: 10 steps in a row were not finite.
+        """
+        return self._compiled_flosser().floss(
+            x,
+            steps,
+            batch_size=batch_size,
+            window=window,
+            k=k,
+            target=target,
+            warmup=warmup,
+            qr_interval=qr_interval,
+            layers=layers,
+            seed=seed,
+            verbose=verbose,
+        )
+
+    def lyapunov_spectrum(
+        self,
+        x,
+        *,
+        k=None,
+        window=None,
+        warmup=0,
+        qr_interval=1,
+        layers=None,
+        batch_size=None,
+        steps=None,
+        seed=0,
+        verbose=0,
+    ):
+        """The Lyapunov exponents of every recurrent layer on the inputs that it gets.
+
+        Args:
+            x: inputs, as in `floss`.
+            k, window, warmup, qr_interval, layers: as in `floss`, but for `warmup`, which
+                defaults to 0.
+            batch_size: number of sequences at a time, of arrays. Defaults to None, 32.
+            steps: number of batches to take of a `tf.data.Dataset`. Defaults to None, all.
+            seed: of the starting frame. Defaults to 0.
+            verbose: as in `predict`. Defaults to 0.
+
+        Returns:
+            `{layer name: (sequences, k) array}`, per time step, natural logarithm. A
+            Bidirectional has `name/forward` and `name/backward`; a layer that is called
+            several times has the mean over its calls. Where names repeat, `layer.path`
+            is the key.
+        """
+        return self._compiled_flosser().spectrum(
+            x,
+            k=k,
+            window=window,
+            warmup=warmup,
+            qr_interval=qr_interval,
+            layers=layers,
+            batch_size=batch_size,
+            steps=steps,
+            seed=seed,
+            verbose=verbose,
+        )
+
+    def summary(self, *args, **kwargs):
+        """The layers of the wrapped model, or of this one where it has its own `call`."""
+        if self.model is None:
+            return super().summary(*args, **kwargs)
+        return self.model.summary(*args, **kwargs)
+
+    def get_config(self):
+        if self.model is None:
+            return super().get_config()
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "model": keras.saving.serialize_keras_object(self.model),
+        }
+
+    # A subclass with its own `call` and without `get_config` has Keras make its config of
+    # the arguments of `__init__`, as for any model; Keras looks for this mark to do so.
+    get_config._is_default = True
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        if "model" not in config:
+            return super().from_config(config, custom_objects=custom_objects)
+        model = keras.saving.deserialize_keras_object(
+            config["model"], custom_objects=custom_objects
+        )
+        trainable = config.get("trainable", True)
+        result = cls(model, name=config.get("name"))
+        result.trainable = trainable
+        return result
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config and self.flossing_optimizer is not None:
+            serialize = keras.saving.serialize_keras_object
+            config["flossing_optimizer"] = serialize(self.flossing_optimizer)
+            # Called on saving: an optimiser that is built on one side only is skipped on
+            # loading.
+            if self.built:
+                self._flosser().build_optimizer()
+        return config
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def _compiled_flosser(self):
+        if self._flosser is None:
+            raise ValueError("Call `compile` before flossing.")
+        return self._flosser()

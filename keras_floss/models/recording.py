@@ -1,0 +1,170 @@
+"""Finds the recurrent layers of a model, and what each of them is called on.
+
+`layer.input` is of no use here: it is symbolic, knows the first call only, and holds
+masks among the inputs. Instead, while the model itself is traced, `call` is replaced on
+the instance of each recurrent layer by a recorder, and put back after. This reaches
+layers that are shared, nested, masked, wrapped or inside a subclassed model.
+"""
+
+import contextlib
+import inspect
+import threading
+import typing
+
+import keras
+import tensorflow as tf
+
+from keras_floss.lyapunov.recurrent import directions
+
+
+class Call(typing.NamedTuple):
+    """One call of a recurrent layer: its arguments."""
+
+    layer: keras.layers.RNN
+    inputs: tf.Tensor
+    initial_state: list | None
+    mask: tf.Tensor | None
+
+
+def recurrent_layers(model):
+    """The recurrent layers of a model by name, in the order in which Keras lists them.
+
+    The layers of a Bidirectional are `name/forward` and `name/backward`. Where names
+    repeat, `layer.path` takes their place.
+    """
+    # (layer, the layer that names it, direction or "")
+    found, seen = [], set()
+    for layer in model._flatten_layers():
+        if not isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional):
+            continue
+        for direction, rnn in directions(layer).items():
+            if id(rnn) not in seen:
+                seen.add(id(rnn))
+                found.append((rnn, layer, direction))
+    if not found:
+        raise ValueError(
+            f"The model `{model.name}` has no recurrent layer (`keras.layers.RNN`) whose "
+            "Lyapunov exponents could be computed."
+        )
+    names = [layer.name for _, layer, direction in found if direction != "backward"]
+    result = {}
+    for rnn, layer, direction in found:
+        name = layer.name if names.count(layer.name) == 1 else layer.path
+        result[f"{name}/{direction}" if direction else name] = rnn
+    return result
+
+
+def choose_layers(available, chosen):
+    """Those of `{name: layer}` that `chosen` (names, layers, or None for all) asks for."""
+    if chosen is None:
+        return available
+    chosen = [chosen] if isinstance(chosen, str | keras.Layer) else list(chosen)
+    wanted = set()
+    for item in chosen:
+        parts = set(map(id, directions(item).values()))
+        names = [
+            name
+            for name, layer in available.items()
+            if id(layer) in parts or item in (name, name.rpartition("/")[0])
+        ]
+        if not names:
+            raise ValueError(
+                f"`layers` names what is no recurrent layer of the model: {item!r}. "
+                f"There are: {', '.join(available)}."
+            )
+        wanted.update(names)
+    return {name: layer for name, layer in available.items() if name in wanted}
+
+
+def record(model, inputs, layers):
+    """Calls the model on `inputs`, not training, and returns `{name: [Call, ...]}`."""
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    with _recording(list(layers.values())) as calls:
+        model(inputs, training=False)
+    result = {name: [] for name in layers}
+    for name, layer in layers.items():
+        result[name] = [c for c in calls if c.layer is layer]
+        inner = [c for c in result[name] if graph and c.inputs.graph is not graph]
+        if inner or not result[name]:
+            raise ValueError(
+                f"The inputs of the recurrent layer `{name}` cannot be reached: it is "
+                + (
+                    "called inside a loop or a function of the model's own."
+                    if inner
+                    else "never called when the model is."
+                )
+                + " Wrap it in `keras_floss.LyapunovRegularizer` instead, or name the "
+                "layers to floss in `layers`."
+            )
+    return result
+
+
+# Layer id -> how many recordings are under way. MirroredStrategy traces its replicas in
+# threads, and each of them records for itself.
+_patched = {}
+_lock = threading.Lock()
+_local = threading.local()
+
+
+@contextlib.contextmanager
+def _recording(layers):
+    calls = []
+    before = getattr(_local, "calls", None)
+    _local.calls = calls
+    restore = []
+    with _lock:
+        for layer in layers:
+            _patched[id(layer)] = _patched.get(id(layer), 0) + 1
+            if _patched[id(layer)] == 1:
+                restore.append(_patch(layer))
+    try:
+        yield calls
+    finally:
+        _local.calls = before
+        with _lock:
+            for layer in layers:
+                _patched[id(layer)] -= 1
+            for undo in restore:
+                undo()
+
+
+def _patch(layer):
+    """Puts the recorder in place of `layer.call`; returns what takes it out again."""
+    original = layer.call
+    signature = inspect.signature(original)
+    first = next(iter(signature.parameters))
+    # On the cuDNN path a Bidirectional does not call its layers; a stateful layer would
+    # store the state that this call ends in.
+    changed = {"use_cudnn": False, "stateful": False}
+    old = {name: getattr(layer, name) for name in changed if hasattr(layer, name)}
+
+    def recorder(*args, **kwargs):
+        bound = signature.bind(*args, **kwargs)
+        if old["stateful"] and bound.arguments.get("initial_state") is None:
+            bound.arguments["initial_state"] = [
+                v.value for v in keras.tree.flatten(layer.states)
+            ]
+        calls = getattr(_local, "calls", None)
+        if calls is not None:
+            arguments = bound.arguments
+            calls.append(
+                Call(
+                    layer,
+                    arguments[first],
+                    arguments.get("initial_state"),
+                    arguments.get("mask"),
+                )
+            )
+        return original(*bound.args, **bound.kwargs)
+
+    # Past Keras's own __setattr__, which would track what it is given.
+    for name in old:
+        setattr(layer, name, changed[name])
+    layer.__dict__["call"] = recorder
+
+    def undo():
+        del layer.__dict__["call"]
+        for name, value in old.items():
+            setattr(layer, name, value)
+
+    return undo

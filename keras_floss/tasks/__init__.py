@@ -1,0 +1,4 @@
+"""Tasks that need a long memory, as `tf.data` pipelines of fresh sequences."""
+
+from keras_floss.tasks.delays import delayed_copy as delayed_copy
+from keras_floss.tasks.delays import temporal_xor as temporal_xor
