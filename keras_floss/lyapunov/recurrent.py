@@ -34,7 +34,8 @@ def check_recurrent(rnn):
     if not isinstance(rnn, keras.layers.RNN) and not hasattr(rnn, "state_size"):
         raise ValueError(
             "Lyapunov exponents are those of a `keras.layers.RNN` (SimpleRNN, GRU, LSTM, "
-            f"RateRNN, ...) or of a cell with a `state_size`. Received: {rnn!r}"
+            "RateRNN, ...) or of a cell with a `state_size`; of a wrapper, pass its "
+            f"`layer`. Received: {rnn!r}"
         )
 
 
@@ -98,6 +99,28 @@ def as_sequence(rnn, inputs, initial_state=None, mask=None):
     if getattr(rnn, "go_backwards", False):
         inputs = tf.reverse(inputs, [1])
         mask = None if mask is None else tf.reverse(mask, [1])
+    return Sequence(cell_map, inputs, states, mask)
+
+
+def cut_window(sequence, window):
+    """The first `window` steps of each sequence, from its first valid one; None: all."""
+    cell_map, inputs, states, mask = sequence
+    time = inputs.shape[1]
+    if window is None:
+        return sequence
+    if time is not None and window > time:
+        raise ValueError(
+            f"`window` must be at most {time}, the number of time steps that the recurrent "
+            f"layer `{cell_map.name}` gets. Received: {window}"
+        )
+    if mask is None:
+        return Sequence(cell_map, inputs[:, :window], states, None)
+    first = tf.argmax(mask, axis=1, output_type=tf.int32)
+    steps = first[:, None] + tf.range(window)
+    inside = steps < tf.shape(mask)[1]
+    steps = tf.minimum(steps, tf.shape(mask)[1] - 1)
+    inputs = tf.gather(inputs, steps, axis=1, batch_dims=1)
+    mask = tf.gather(mask, steps, axis=1, batch_dims=1) & inside
     return Sequence(cell_map, inputs, states, mask)
 
 

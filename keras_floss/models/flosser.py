@@ -5,17 +5,13 @@ by its own `fit`. Data, progress bar, callbacks, XLA and distribution come from 
 """
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from keras_floss.lyapunov.loss import flossing_loss
-from keras_floss.lyapunov.recurrent import Sequence, as_sequence
-from keras_floss.lyapunov.spectrum import Spectrum, sequence_spectrum
-from keras_floss.models.recording import choose_layers, record, recurrent_layers
+from keras_floss.models.history import StepHistory
+from keras_floss.models.program import FlossingProgram
+from keras_floss.models.recording import choose_layers, recurrent_layers
 from keras_floss.models.settings import Settings
 from keras_floss.models.source import endless, inputs_of, one_batch
-
-MAX_SKIPPED = 10
 
 
 class Flosser:
@@ -41,7 +37,7 @@ class Flosser:
         source = endless(x, settings.batch_size, settings.seed)
         program = self._program(settings, one_batch(source))
         self.build_optimizer()
-        history = StepHistory()
+        history = StepHistory(program.layer_names)
         program.fit(
             source,
             steps_per_epoch=steps,
@@ -95,153 +91,3 @@ class Flosser:
                 )
             self._programs[key] = program
         return self._programs[key]
-
-
-class FlossingProgram(keras.Model):
-    """A Keras model whose `train_step` is a flossing step on another model's weights."""
-
-    def __init__(self, model, layers, settings):
-        super().__init__(name="flossing", dtype="float32")
-        # In a lambda, which Keras does not track: the weights are the other model's.
-        self._flossed = lambda: (model, layers)
-        self.settings = settings
-        self.skipped = keras.metrics.Sum(name="flossing_skipped")
-
-    def spectra(self, inputs):
-        """`{layer name: [Spectrum of each call]}` and the variables they depend on."""
-        model, layers = self._flossed()
-        # A stateful layer wants its whole batch; `_cut` then takes the first ones.
-        if not any(layer.stateful for layer in layers.values()):
-            inputs = self._first(inputs)
-        variables, spectra = {}, {}
-        for name, calls in record(model, inputs, layers).items():
-            spectra[name] = []
-            for call in calls:
-                sequence = self._cut(as_sequence(*call), name)
-                time = sequence.inputs.shape[1] or tf.shape(sequence.inputs)[1]
-                spectrum = sequence_spectrum(
-                    sequence,
-                    self.settings.k_of(name, sequence.map.dim),
-                    warmup=self.settings.warmup_of(time),
-                    qr_interval=self.settings.qr_interval,
-                    seed=self.settings.seed or 0,
-                )
-                spectra[name].append(spectrum)
-                variables |= {id(v): v for v in sequence.map.variables if v.trainable}
-        return spectra, list(variables.values())
-
-    def train_step(self, data):
-        with tf.GradientTape() as tape:
-            spectra, variables = self.spectra(inputs_of(data))
-            losses = {
-                name: sum(flossing_loss(*s, self.settings.target) for s in calls)
-                / len(calls)
-                for name, calls in spectra.items()
-            }
-            loss = sum(losses.values()) / len(losses)
-        if not variables:
-            raise ValueError(
-                "There is nothing to floss: all weights of the recurrent layers "
-                f"{', '.join(spectra)} are frozen (`trainable` is False)."
-            )
-        gradients = tape.gradient(loss, [v.value for v in variables])
-        finite = tf.reduce_all(
-            [tf.reduce_all(tf.math.is_finite(x)) for x in (loss, *gradients)]
-        )
-
-        def update():
-            self.optimizer.apply(gradients, variables)
-            return finite
-
-        tf.cond(finite, update, lambda: finite)
-        self.skipped.update_state(tf.cast(~finite, tf.float32))
-        return self._logs(loss, losses, spectra)
-
-    def predict_step(self, data):
-        spectra, _ = self.spectra(inputs_of(data))
-        return {
-            name: sum(s.exponents for s in calls) / len(calls)
-            for name, calls in spectra.items()
-        }
-
-    def _logs(self, loss, losses, spectra):
-        logs = {"flossing_loss": loss}
-        for name, calls in spectra.items():
-            prefix = f"{name}/" if len(spectra) > 1 else ""
-            if prefix:
-                logs[f"{prefix}flossing_loss"] = losses[name]
-            means = [mean_exponents(s) for s in calls]
-            mean = sum(means) / len(means)
-            logs[f"{prefix}lambda_1"] = mean[0]
-            logs[f"{prefix}lambda_k"] = mean[-1]
-        return {**logs, "flossing_skipped": self.skipped.result()}
-
-    def _first(self, tensors):
-        """The first `batch_size` sequences."""
-        return keras.tree.map_structure(lambda a: a[: self.settings.batch_size], tensors)
-
-    def _cut(self, sequence, name):
-        """The first sequences and their window, without gradient to what is before."""
-        cell_map, inputs, states, mask = sequence
-        inputs, states = self._first((inputs, states))
-        mask = None if mask is None else self._first(mask)
-        window, time = self.settings.window, inputs.shape[1]
-        if window is not None and time is not None and window > time:
-            raise ValueError(
-                f"`window` must be at most {time}, the number of time steps that the "
-                f"recurrent layer `{name}` gets. Received: {window}"
-            )
-        if window is not None and mask is None:
-            inputs = inputs[:, :window]
-        elif window is not None:
-            first = tf.argmax(mask, axis=1, output_type=tf.int32)
-            steps = first[:, None] + tf.range(window)
-            inside = steps < tf.shape(mask)[1]
-            steps = tf.minimum(steps, tf.shape(mask)[1] - 1)
-            mask = tf.gather(mask, steps, axis=1, batch_dims=1) & inside
-            inputs = tf.gather(inputs, steps, axis=1, batch_dims=1)
-        inputs, states = keras.tree.map_structure(tf.stop_gradient, (inputs, states))
-        return Sequence(cell_map, inputs, states, mask)
-
-
-def mean_exponents(spectrum: Spectrum):
-    """`(k,)`, the mean over the sequences that have a counted step."""
-    used = (spectrum.counted > 0)[:, None]
-    total = tf.reduce_sum(
-        tf.where(used, spectrum.exponents, tf.zeros_like(spectrum.exponents)), axis=0
-    )
-    return total / tf.reduce_sum(tf.cast(used, total.dtype))
-
-
-class StepHistory(keras.callbacks.History):
-    """A History with one entry per flossing step; stops a pass that cannot go on."""
-
-    def __init__(self):
-        super().__init__()
-        self._in_a_row = 0
-
-    def on_train_batch_end(self, batch, logs=None):
-        logs = {name: float(value) for name, value in (logs or {}).items()}
-        before = self.history.get("flossing_skipped", [0.0])[-1]
-        taken = batch + 1 - (self.epoch[-1] if self.epoch else 0)
-        skipped = logs["flossing_skipped"] - before
-        self._in_a_row = self._in_a_row + taken if skipped == taken else 0
-        self.epoch.append(batch + 1)
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(value)
-        if self._in_a_row >= MAX_SKIPPED:
-            raise FloatingPointError(self._message(logs))
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.model.history = self
-
-    def _message(self, logs):
-        names = list(self.model._flossed()[1])
-        bad = [n for n in names if not np.isfinite(logs.get(f"{n}/flossing_loss", 0.0))]
-        bad = bad or names
-        return (
-            f"{self._in_a_row} flossing steps in a row were skipped, because the flossing "
-            f"loss or its gradient was not finite, in the recurrent layer(s) "
-            f"{', '.join(bad)}. The weights are as they were before. Look for NaN or Inf "
-            "in the data and in the weights, or exponents that overflow."
-        )

@@ -1,0 +1,151 @@
+"""Trains one network on one task with one method."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+import time
+
+import keras
+import numpy as np
+
+from keras_floss.callbacks import Preflossing
+from keras_floss.experiments.configuration import UPDATES_PER_REPORT, Configuration
+from keras_floss.layers import RateRNN
+from keras_floss.models import FlossingModel
+
+# Streams of data that no run trains on.
+FLOSSING_STREAM, SPECTRUM_STREAM = 1, 2
+
+
+@dataclasses.dataclass
+class Result:
+    """What came out of a run.
+
+    Attributes:
+        configuration: what was run.
+        model: the trained `FlossingModel`.
+        history: lists `update`, `loss` and `accuracy`; each entry is a mean over the
+            updates since the one before, each measured on a fresh batch before the update.
+        flossing: lists by flossing step, or empty.
+        spectra: exponents at stages of the run, `{stage: (units,) array}`.
+        seconds: of wall time.
+    """
+
+    configuration: Configuration
+    model: keras.Model
+    history: dict
+    flossing: dict
+    spectra: dict
+    seconds: float
+
+    @property
+    def accuracy(self):
+        """The last accuracy of the run."""
+        return self.history["accuracy"][-1]
+
+    def save(self, folder):
+        """Writes `configuration.json`, `history.csv`, `flossing.csv` and the weights."""
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(dataclasses.asdict(self.configuration), indent=2)
+        (folder / "configuration.json").write_text(text + "\n")
+        _write_csv(folder / "history.csv", self.history)
+        if self.flossing:
+            steps = {"step": range(1, 1 + len(self.flossing["flossing_loss"]))}
+            _write_csv(folder / "flossing.csv", {**steps, **self.flossing})
+        self.model.save_weights(folder / "model.weights.h5")
+
+
+def build(configuration):
+    """The compiled network of a configuration, the same for the same seed."""
+    keras.utils.set_random_seed(configuration.seed)
+    inputs = keras.Input((configuration.length, 1))
+    states = RateRNN(configuration.units, return_sequences=True, name="rate_rnn")(inputs)
+    # As in the released code of the flossing paper: N(0, 1), not scaled by 1/√units.
+    readout = keras.initializers.RandomNormal(stddev=1.0)
+    logits = keras.layers.Dense(1, kernel_initializer=readout, name="readout")(states)
+    model = FlossingModel(inputs, logits)
+    model.compile(
+        keras.optimizers.Adam(configuration.learning_rate, clipnorm=configuration.clipnorm),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        weighted_metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
+        flossing_optimizer=keras.optimizers.Adam(configuration.flossing_learning_rate),
+    )
+    return model
+
+
+def run(configuration, *, callbacks=(), verbose="auto"):
+    """Builds, flosses and trains a network.
+
+    Args:
+        configuration: a `Configuration`.
+        callbacks: further Keras callbacks; an epoch is 50 updates.
+        verbose: as in `fit`.
+
+    Returns:
+        A `Result`.
+    """
+    start = time.perf_counter()
+    model = build(configuration)
+    sample = next(iter(configuration.data(SPECTRUM_STREAM)))[0][:4]
+    spectra = Spectra(sample, configuration.warmup)
+    callbacks = [spectra, *callbacks]
+    flossing = None
+    if configuration.method == "pre":
+        flossing = Preflossing(
+            configuration.data(FLOSSING_STREAM),
+            steps=configuration.flossing_steps,
+            **configuration.flossing(),
+        )
+        callbacks = [flossing, *callbacks]
+    steps = min(configuration.updates, UPDATES_PER_REPORT)
+    fit = model.fit(
+        configuration.data(),
+        epochs=configuration.updates // steps,
+        steps_per_epoch=steps,
+        shuffle=False,
+        callbacks=callbacks,
+        verbose=verbose,
+    )
+    history = {"update": [steps * (epoch + 1) for epoch in fit.epoch], **fit.history}
+    return Result(
+        configuration,
+        model,
+        history,
+        flossing.history.history if flossing else {},
+        spectra.spectra,
+        time.perf_counter() - start,
+    )
+
+
+class Spectra(keras.callbacks.Callback):
+    """Records the spectrum before and after flossing, and after training."""
+
+    def __init__(self, inputs, warmup):
+        super().__init__()
+        self.inputs = inputs
+        self.warmup = warmup
+        self.spectra = {}
+
+    def _record(self, stage):
+        spectrum = self.model.lyapunov_spectrum(self.inputs, warmup=self.warmup)
+        self.spectra[stage] = np.mean(spectrum["rate_rnn"], axis=0)
+
+    def on_train_begin(self, logs=None):
+        self._record("initial")
+
+    def on_train_batch_begin(self, batch, logs=None):
+        # After every callback's `on_epoch_begin`, where flossing is done.
+        if "flossed" not in self.spectra:
+            self._record("flossed")
+
+    def on_train_end(self, logs=None):
+        self._record("trained")
+
+
+def _write_csv(path, columns):
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))

@@ -1,0 +1,44 @@
+"""What flossing steps log."""
+
+import keras
+import numpy as np
+
+MAX_SKIPPED = 10
+
+
+class StepHistory(keras.callbacks.History):
+    """A History with one entry per flossing step; stops a pass that cannot go on.
+
+    Args:
+        layers: names of the recurrent layers that are flossed.
+    """
+
+    def __init__(self, layers):
+        super().__init__()
+        self._layers = list(layers)
+        self._in_a_row = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        before = self.history.get("flossing_skipped", [0.0])[-1]
+        taken = batch + 1 - (self.epoch[-1] if self.epoch else 0)
+        skipped = logs["flossing_skipped"] - before
+        self._in_a_row = self._in_a_row + taken if skipped == taken else 0
+        self.epoch.append(batch + 1)
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+        if self._in_a_row >= MAX_SKIPPED:
+            raise FloatingPointError(self._message(logs))
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Leaves out what History does: its entries are epochs."""
+
+    def _message(self, logs):
+        losses = {name: logs.get(f"{name}/flossing_loss", 0.0) for name in self._layers}
+        bad = [name for name, loss in losses.items() if not np.isfinite(loss)]
+        return (
+            f"{self._in_a_row} flossing steps in a row were skipped, because the flossing "
+            "loss or its gradient was not finite, in the recurrent layer(s) "
+            f"{', '.join(bad or self._layers)}. The weights are as they were before. Look "
+            "for NaN or Inf in the data and in the weights, or exponents that overflow."
+        )

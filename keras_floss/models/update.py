@@ -1,0 +1,36 @@
+"""An optimiser step that is left out where it would do harm."""
+
+import tensorflow as tf
+
+
+def apply_if_finite(optimizer, loss, gradients, variables):
+    """Applies the gradients if they and the loss are finite, on every replica.
+
+    Otherwise variables and optimiser stay as they are. Returns a boolean scalar: whether
+    they were applied.
+    """
+    finite = tf.reduce_all(
+        [tf.reduce_all(tf.math.is_finite(x)) for x in (loss, *gradients)]
+    )
+    context = tf.distribute.get_replica_context()
+
+    def apply(gradients):
+        optimizer.apply(gradients, variables)
+        return True
+
+    if context.num_replicas_in_sync == 1:
+        return tf.cond(finite, lambda: apply(gradients), lambda: False)
+
+    # Replicas meet when gradients are summed, which they cannot do inside a branch: so
+    # branch where they have met, and part again inside the branch.
+    finite = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(~finite, tf.int32)) == 0
+
+    def met(strategy, finite, gradients):
+        def part():
+            strategy.extended.call_for_each_replica(apply, args=(gradients,))
+            return True
+
+        tf.cond(strategy.experimental_local_results(finite)[0], part, lambda: False)
+
+    context.merge_call(met, args=(finite, gradients))
+    return finite
