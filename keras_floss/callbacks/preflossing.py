@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_floss.lyapunov.checks import check_positive_int
 from keras_floss.models import Flosser, FlossingModel
 from keras_floss.models.settings import Settings
 
@@ -65,10 +66,7 @@ class Preflossing(keras.callbacks.Callback):
         verbose="auto",
     ):
         super().__init__()
-        if not isinstance(steps, int) or steps < 1:
-            raise ValueError(
-                f"`steps` must be an integer of at least 1. Received: {steps!r}"
-            )
+        check_positive_int("steps", steps)
         self.x = x
         self.steps = steps
         self.settings = {

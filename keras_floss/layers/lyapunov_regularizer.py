@@ -1,6 +1,7 @@
 """The Keras layer that adds the flossing loss of the layer it wraps."""
 
 import keras
+from keras import ops
 
 from keras_floss.lyapunov.cells import CellMap
 from keras_floss.lyapunov.checks import (
@@ -84,9 +85,11 @@ class LyapunovRegularizer(keras.layers.Wrapper):
         if k is not None:
             check_positive_int("k", k)
         check_target(target, k)
-        # Autocast would hand weights in half precision to the tangent flow; the wrapped
-        # layer casts for itself.
-        super().__init__(rnn, autocast=False, **kwargs)
+        # A mixed policy would hand weights in half precision to the tangent flow. This
+        # layer has none of its own, and the wrapped one casts for itself.
+        policy = kwargs.pop("dtype", None) or keras.config.dtype_policy()
+        dtype = keras.dtype_policies.get(policy).variable_dtype
+        super().__init__(rnn, dtype=dtype, autocast=False, **kwargs)
         self.k = k
         self.target = target
         self.strength = strength
@@ -105,7 +108,8 @@ class LyapunovRegularizer(keras.layers.Wrapper):
     def call(self, sequences, initial_state=None, mask=None, training=False):
         if training and self.strength:
             penalty = self._penalty(sequences, initial_state, mask)
-            self.add_loss(self.strength * penalty)
+            # A float64 layer may stand in a model whose loss is float32.
+            self.add_loss(ops.cast(self.strength * penalty, keras.config.floatx()))
         return self.layer(
             sequences, initial_state=initial_state, mask=mask, training=training
         )

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from keras_floss.lyapunov.checks import check_positive_int
+
 
 @keras.saving.register_keras_serializable(package="keras_floss")
 class RateRNNCell(keras.layers.Layer):
@@ -37,10 +39,8 @@ class RateRNNCell(keras.layers.Layer):
         initial_state_initializer="zeros",
         **kwargs,
     ):
-        if not isinstance(units, int) or units < 1:
-            raise ValueError(
-                f"`units` must be an integer of at least 1. Received: {units!r}"
-            )
+        check_positive_int("units", units)
+        units = int(units)
         super().__init__(**kwargs)
         self.units = self.state_size = self.output_size = units
         self.activation = keras.activations.get(activation)

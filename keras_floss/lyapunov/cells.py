@@ -40,17 +40,17 @@ class CellMap:
             )
         self.sizes = [int(d) for d in sizes]
         self.dim = sum(self.sizes)
-        wide = getattr(cell, "variable_dtype", "float32") == "float64"
-        self.dtype = "float64" if wide else "float32"
+        is_float = keras.backend.is_float_dtype
+        self._weights = [v for v in getattr(cell, "variables", []) if is_float(v.dtype)]
+        # Keras gives stacked cells its default policy, whatever that of the cells in them.
+        dtypes = [v.dtype for v in self._weights] or [
+            getattr(cell, "variable_dtype", "float32")
+        ]
+        self.dtype = "float64" if "float64" in dtypes else "float32"
         call = cell.call if hasattr(cell, "call") else cell
         self._call = cell if callable(cell) else call
         takes_training = "training" in inspect.signature(call).parameters
         self._kwargs = {"training": False} if takes_training else {}
-        self._weights = [
-            v
-            for v in getattr(cell, "variables", [])
-            if keras.backend.is_float_dtype(v.dtype)
-        ]
         self._features = None
         self.variables = None
 

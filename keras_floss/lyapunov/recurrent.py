@@ -87,13 +87,20 @@ def as_sequence(rnn, inputs, initial_state=None, mask=None):
         tf.cast(tf.convert_to_tensor(s), cell_map.dtype)
         for s in keras.tree.flatten(initial_state)
     ]
-    if [s.shape[-1] for s in states] != cell_map.sizes:
+    wanted = [tf.TensorShape((inputs.shape[0], d)) for d in cell_map.sizes]
+    given = [s.shape for s in states]
+    if len(given) != len(wanted) or not all(map(_compatible, given, wanted)):
         raise ValueError(
-            f"`initial_state` of `{name}` must hold {len(cell_map.sizes)} state(s) of "
-            f"sizes {cell_map.sizes}. Received shapes: {[s.shape for s in states]}"
+            f"`initial_state` of `{name}` must hold {len(wanted)} tensor(s) of shapes "
+            f"{wanted}, (batch, size) of each state. Received shapes: {given}"
+        )
+    mask = None if mask is None else tf.cast(tf.convert_to_tensor(mask), tf.bool)
+    if mask is not None and not _compatible(mask.shape, inputs.shape[:2]):
+        raise ValueError(
+            f"`mask` of `{name}` must be of shape (batch, time), {inputs.shape[:2]}. "
+            f"Received shape: {mask.shape}"
         )
     if mask is not None:
-        mask = tf.cast(tf.convert_to_tensor(mask), tf.bool)
         # What stands in padding may be anything; 0·NaN in a gradient is NaN.
         inputs = tf.where(mask[..., None], inputs, tf.zeros_like(inputs))
     if getattr(rnn, "go_backwards", False):
@@ -122,6 +129,10 @@ def cut_window(sequence, window):
     inputs = tf.gather(inputs, steps, axis=1, batch_dims=1)
     mask = tf.gather(mask, steps, axis=1, batch_dims=1) & inside
     return Sequence(cell_map, inputs, states, mask)
+
+
+def _compatible(shape, wanted):
+    return shape.rank == wanted.rank and shape.is_compatible_with(wanted)
 
 
 def _own_initial_state(rnn, cell_map, batch):

@@ -1,13 +1,15 @@
 """Lyapunov exponents of a recurrent layer: the public function, and its core."""
 
+import functools
 import typing
 import warnings
 import weakref
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_floss.lyapunov.checks import check_k, check_schedule
+from keras_floss.lyapunov.checks import check_k, check_positive_int, check_schedule
 from keras_floss.lyapunov.frame import initial_frame
 from keras_floss.lyapunov.recurrent import as_sequence, check_recurrent, ensure_built
 from keras_floss.lyapunov.schedule import make_schedule
@@ -123,16 +125,20 @@ def lyapunov_exponents(
         [Vogt et al., 2022](https://arxiv.org/abs/2010.09846), on RNNs.
     """
     check_recurrent(rnn)
+    # Before the look for a trace, where True is 1 and 2.0 is 2.
+    if k is not None:
+        check_positive_int("k", k)
+    check_schedule(warmup, qr_interval)
     options = (k, warmup, qr_interval, seed)
-    arguments = (inputs, initial_state, mask)
+    inputs = tf.convert_to_tensor(inputs)
     if not tf.executing_eagerly():
-        return _exponents(rnn, *arguments, *options)
-    arguments = tf.nest.map_structure(
-        lambda x: None if x is None else tf.convert_to_tensor(x), arguments
-    )
+        return _exponents(lambda: rnn, options, inputs, initial_state, mask)
     # Variables cannot be made while a function is traced for the second time.
-    ensure_built(rnn, arguments[0].shape)
-    exponents = _traced(rnn, options)(*arguments)
+    ensure_built(rnn, inputs.shape)
+    if initial_state is not None:
+        initial_state = keras.tree.map_structure(tf.convert_to_tensor, initial_state)
+    mask = None if mask is None else tf.convert_to_tensor(mask)
+    exponents = _traced(rnn, options)(inputs, initial_state, mask)
     if np.isnan(exponents).all(axis=-1).any():
         warnings.warn(
             "At least one sequence has NaN exponents: it has no valid step after the "
@@ -142,8 +148,9 @@ def lyapunov_exponents(
     return exponents
 
 
-def _exponents(rnn, inputs, initial_state, mask, k, warmup, qr_interval, seed):
-    sequence = as_sequence(rnn, inputs, initial_state, mask)
+def _exponents(layer, options, inputs, initial_state, mask):
+    k, warmup, qr_interval, seed = options
+    sequence = as_sequence(layer(), inputs, initial_state, mask)
     return sequence_spectrum(
         sequence, k, warmup=warmup, qr_interval=qr_interval, seed=seed
     ).exponents
@@ -157,10 +164,8 @@ _traces = weakref.WeakKeyDictionary()
 def _traced(rnn, options):
     functions = _traces.setdefault(rnn, {})
     if options not in functions:
-        layer = weakref.ref(rnn)
-
-        def exponents(inputs, initial_state, mask):
-            return _exponents(layer(), inputs, initial_state, mask, *options)
-
+        # A `partial` counts as a function of its own when TensorFlow looks for one that
+        # is traced over and over; closures of one definition do not.
+        exponents = functools.partial(_exponents, weakref.ref(rnn), options)
         functions[options] = tf.function(exponents, autograph=False)
     return functions[options]

@@ -7,11 +7,12 @@ by its own `fit`. Data, progress bar, callbacks, XLA and distribution come from 
 import keras
 import tensorflow as tf
 
+from keras_floss.lyapunov.checks import check_positive_int
 from keras_floss.models.history import StepHistory
 from keras_floss.models.program import FlossingProgram
 from keras_floss.models.recording import choose_layers, recurrent_layers
 from keras_floss.models.settings import Settings
-from keras_floss.models.source import endless, inputs_of, one_batch
+from keras_floss.models.source import endless, inputs_of, peek
 
 
 class Flosser:
@@ -29,13 +30,10 @@ class Flosser:
 
     def floss(self, x, steps=500, *, verbose="auto", **settings):
         """Takes `steps` flossing steps; see `FlossingModel.floss`."""
-        if not isinstance(steps, int) or steps < 1:
-            raise ValueError(
-                f"`steps` must be an integer of at least 1. Received: {steps!r}"
-            )
+        check_positive_int("steps", steps)
         settings = Settings(**settings)
-        source = endless(x, settings.batch_size, settings.seed)
-        program = self._program(settings, one_batch(source))
+        first, source = peek(endless(x, settings.batch_size, settings.seed))
+        program = self._program(settings, first)
         self.build_optimizer()
         history = StepHistory(program.layer_names)
         program.fit(
@@ -58,25 +56,29 @@ class Flosser:
         elif steps is not None:
             raise ValueError("`steps` is the number of batches of a `tf.data.Dataset`.")
         known = isinstance(x, tf.data.Dataset | keras.utils.PyDataset)
-        first = one_batch(x) if known else keras.tree.map_structure(lambda a: a[:1], x)
+        first = peek(x)[0] if known else keras.tree.map_structure(lambda a: a[:1], x)
         program = self._program(settings, first)
         return program.predict(x, batch_size=batch_size, verbose=verbose)
 
     def build_optimizer(self):
-        """Builds the optimiser on the trainable weights of all recurrent layers."""
+        """Builds the optimiser on the weights of all recurrent layers, frozen or not."""
         if not self.optimizer.built:
-            layers = recurrent_layers(self.model).values()
-            variables = [v for layer in layers for v in layer.trainable_variables]
+            cells = [layer.cell for layer in recurrent_layers(self.model).values()]
+            is_float = keras.backend.is_float_dtype
+            weights = [v for cell in cells for v in getattr(cell, "weights", [])]
+            variables = [v for v in weights if is_float(v.dtype)]
             with self.model.distribute_strategy.scope():
                 self.optimizer.build(variables)
 
     def _program(self, settings, batch):
         """The Keras model that takes flossing steps with these settings."""
-        if not self.model.built and batch is not None:
+        if not self.model.built:
             self.model(
                 keras.tree.map_structure(lambda a: tf.convert_to_tensor(a[:1]), batch)
             )
-        layers = choose_layers(recurrent_layers(self.model), settings.layers)
+        available = recurrent_layers(self.model)
+        settings.check_names(available)
+        layers = choose_layers(available, settings.layers)
         # What is frozen stands in the trace.
         frozen = tuple(v.trainable for x in layers.values() for v in x.weights)
         key = (settings, frozen)

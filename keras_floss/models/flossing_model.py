@@ -1,5 +1,7 @@
 """The model with a flossing optimiser."""
 
+import inspect
+
 import keras
 
 from keras_floss.models.flosser import Flosser
@@ -54,6 +56,10 @@ class FlossingModel(keras.Model):
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
     """
 
+    def __new__(cls, *args, **kwargs):
+        # `keras.Model.__new__` drops the arguments, which Keras makes the config of.
+        return keras.Layer.__new__(cls, *args, **kwargs)
+
     def __init__(self, model=None, outputs=None, *, inputs=None, name=None, **kwargs):
         if inputs is not None:
             model = inputs
@@ -78,8 +84,8 @@ class FlossingModel(keras.Model):
         if model is not None and model.built:
             self.built = True
 
-    def call(self, inputs, training=None, mask=None):
-        return self.model(inputs, training=training, mask=mask)
+    def call(self, inputs, training=None):
+        return self.model(inputs, training=training)
 
     def compile(self, *args, flossing_optimizer="adam", **kwargs):
         """As `keras.Model.compile`, with an optimiser for flossing.
@@ -92,6 +98,11 @@ class FlossingModel(keras.Model):
         """
         super().compile(*args, **kwargs)
         self.flossing_optimizer = keras.optimizers.get(flossing_optimizer)
+        if self.flossing_optimizer is self.optimizer:
+            raise ValueError(
+                "`optimizer` and `flossing_optimizer` must be two optimisers: each keeps "
+                "state of its own."
+            )
         # In a lambda: Keras would take the engine, which refers back to this model, for
         # a part of it.
         flosser = Flosser(self, self.flossing_optimizer)
@@ -131,7 +142,8 @@ class FlossingModel(keras.Model):
         Args:
             x: inputs: an array or tensor, a batched `tf.data.Dataset`, a
                 `keras.utils.PyDataset` or a generator, with or without targets (which
-                are ignored). It is repeated, and reshuffled, until `steps` are done.
+                are ignored). It is repeated until `steps` are done, arrays and PyDatasets
+                in a new order each time.
             steps: number of flossing steps. Defaults to 500.
             batch_size: number of sequences of a step; of a batched source, the first
                 ones of each batch. Defaults to 1.
@@ -148,7 +160,8 @@ class FlossingModel(keras.Model):
             verbose: as in `fit`. Defaults to `"auto"`, a progress bar.
 
         Returns:
-            A `keras.callbacks.History` with an entry for each step: `flossing_loss`,
+            A `keras.callbacks.History` with an entry for each step (for each execution,
+            where the model is compiled with `steps_per_execution`): `flossing_loss`,
             `lambda_1` and `lambda_k` (mean over the sequences; per time step, natural
             logarithm), `flossing_skipped` (skipped steps so far). With several recurrent
             layers the exponents, and the loss of each, are prefixed `<layer>/`.
@@ -223,7 +236,9 @@ class FlossingModel(keras.Model):
         return self.model.summary(*args, **kwargs)
 
     def get_config(self):
-        if self.model is None:
+        # A subclass with an `__init__` of plain arguments has Keras make its config of
+        # them, as any model has.
+        if self.model is None or getattr(self, "_auto_config", None) is not None:
             return super().get_config()
         return {
             "name": self.name,
@@ -231,19 +246,22 @@ class FlossingModel(keras.Model):
             "model": keras.saving.serialize_keras_object(self.model),
         }
 
-    # A subclass with its own `call` and without `get_config` has Keras make its config of
-    # the arguments of `__init__`, as for any model; Keras looks for this mark to do so.
+    # Keras looks for this mark before it makes the config.
     get_config._is_default = True
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        if "model" not in config:
-            return super().from_config(config, custom_objects=custom_objects)
-        model = keras.saving.deserialize_keras_object(
-            config["model"], custom_objects=custom_objects
-        )
-        trainable = config.get("trainable", True)
-        result = cls(model, name=config.get("name"))
+        config = dict(config)
+        trainable = config.pop("trainable", True)
+        if "model" in config:
+            config["model"] = keras.saving.deserialize_keras_object(
+                config["model"], custom_objects=custom_objects
+            )
+        # The `__init__` of a subclass need not take what every Keras model does.
+        parameters = inspect.signature(cls.__init__).parameters
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            config = {name: v for name, v in config.items() if name in parameters}
+        result = cls(**config)
         result.trainable = trainable
         return result
 

@@ -27,31 +27,41 @@ class Call(typing.NamedTuple):
 
 
 def recurrent_layers(model):
-    """The recurrent layers of a model by name, in the order in which Keras lists them.
+    """The recurrent layers of a model by name, in the order of the model.
 
     The layers of a Bidirectional are `name/forward` and `name/backward`. Where names
-    repeat, `layer.path` takes their place.
+    repeat, `layer.path` takes their place, and a number is added where those repeat too.
     """
-    # (layer, the layer that names it, direction or "")
-    found, seen = [], set()
-    for layer in model._flatten_layers():
-        if not isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional):
-            continue
-        for direction, rnn in directions(layer).items():
-            if id(rnn) not in seen:
-                seen.add(id(rnn))
-                found.append((rnn, layer, direction))
+    # id of a recurrent layer -> (it, the layer that names it, direction or "")
+    found = {}
+    for layer in _walk(model):
+        if isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional):
+            for direction, rnn in directions(layer).items():
+                found.setdefault(id(rnn), (rnn, layer, direction))
     if not found:
         raise ValueError(
             f"The model `{model.name}` has no recurrent layer (`keras.layers.RNN`) whose "
             "Lyapunov exponents could be computed."
         )
-    names = [layer.name for _, layer, direction in found if direction != "backward"]
-    result = {}
-    for rnn, layer, direction in found:
-        name = layer.name if names.count(layer.name) == 1 else layer.path
-        result[f"{name}/{direction}" if direction else name] = rnn
-    return result
+    layers = {id(layer): layer for _, layer, _ in found.values()}
+    every = [layer.name for layer in layers.values()]
+    names, taken = {}, []
+    for key, layer in layers.items():
+        name = layer.name if every.count(layer.name) == 1 else layer.path
+        taken.append(name)
+        number = taken.count(name) - 1
+        names[key] = f"{name}_{number}" if number else name
+    return {
+        f"{names[id(layer)]}/{direction}" if direction else names[id(layer)]: rnn
+        for rnn, layer, direction in found.values()
+    }
+
+
+def _walk(layer):
+    """A layer and all layers in it, in order. (All at once, Keras turns them round.)"""
+    yield layer
+    for inner in layer._flatten_layers(include_self=False, recursive=False):
+        yield from _walk(inner)
 
 
 def choose_layers(available, chosen):
@@ -59,13 +69,17 @@ def choose_layers(available, chosen):
     if chosen is None:
         return available
     chosen = [chosen] if isinstance(chosen, str | keras.Layer) else list(chosen)
+    if not chosen:
+        raise ValueError(
+            "`layers` must name a recurrent layer, or be None for all of them."
+        )
     wanted = set()
     for item in chosen:
         parts = set(map(id, directions(item).values()))
         names = [
             name
             for name, layer in available.items()
-            if id(layer) in parts or item in (name, name.rpartition("/")[0])
+            if id(layer) in parts or item in (name, name.rpartition("/")[0] or name)
         ]
         if not names:
             raise ValueError(
@@ -84,7 +98,10 @@ def record(model, inputs, layers):
     result = {name: [] for name in layers}
     for name, layer in layers.items():
         result[name] = [c for c in calls if c.layer is layer]
-        inner = [c for c in result[name] if graph and c.inputs.graph is not graph]
+        inner = graph and any(
+            tf.is_symbolic_tensor(x) and x.graph is not graph
+            for x in keras.tree.flatten([c[1:] for c in result[name]])
+        )
         if inner or not result[name]:
             raise ValueError(
                 f"The inputs of the recurrent layer `{name}` cannot be reached: it is "

@@ -13,6 +13,10 @@ from keras_floss.lyapunov.checks import (
 )
 
 
+class _FrozenDict(tuple):
+    """The items of a dict."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What a flossing step, or a spectrum, is made with.
@@ -32,7 +36,7 @@ class Settings:
 
     batch_size: int | None = 1
     window: int | None = None
-    k: int | tuple | None = None
+    k: int | dict | None = None
     target: float | tuple = 0.0
     warmup: int | None = None
     qr_interval: int = 1
@@ -43,7 +47,7 @@ class Settings:
         # Hashable, since a compiled program is kept for each.
         freeze = object.__setattr__
         if isinstance(self.k, dict):
-            freeze(self, "k", tuple(self.k.items()))
+            freeze(self, "k", _FrozenDict(self.k.items()))
         if isinstance(self.layers, list):
             freeze(self, "layers", tuple(self.layers))
         if not np.isscalar(self.target):
@@ -51,15 +55,25 @@ class Settings:
         for name in ("batch_size", "window"):
             if getattr(self, name) is not None:
                 check_positive_int(name, getattr(self, name))
-        for k in dict(self.k).values() if isinstance(self.k, tuple) else [self.k]:
+        by_layer = isinstance(self.k, _FrozenDict)
+        for k in dict(self.k).values() if by_layer else [self.k]:
             if k is not None:
                 check_positive_int("k", k)
-        check_target(self.target, None if isinstance(self.k, tuple) else self.k)
+        check_target(self.target, None if by_layer else self.k)
         check_schedule(self.warmup or 0, self.qr_interval, self.window)
+
+    def check_names(self, names):
+        """Raises ValueError where `k` names a layer that there is not."""
+        for name in dict(self.k) if isinstance(self.k, _FrozenDict) else ():
+            if name not in names:
+                raise ValueError(
+                    f"`k` names what is no recurrent layer of the model: {name!r}. There "
+                    f"are: {', '.join(names)}."
+                )
 
     def k_of(self, name, dim):
         """The number of exponents of a layer with `dim` state variables."""
-        k = dict(self.k).get(name) if isinstance(self.k, tuple) else self.k
+        k = dict(self.k).get(name) if isinstance(self.k, _FrozenDict) else self.k
         k = check_k(k, dim, name)
         check_target(self.target, k)
         return k

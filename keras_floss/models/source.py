@@ -1,12 +1,14 @@
 """Whatever `fit` takes as data, as an endless source of inputs to floss on."""
 
+import itertools
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 
 def endless(x, batch_size, seed=None):
-    """Repeats and reshuffles `x` without end.
+    """Repeats `x` without end; arrays and PyDatasets in a new order each time.
 
     Args:
         x: array or tensor (or a dict or list of them, for several inputs), a tuple
@@ -19,8 +21,6 @@ def endless(x, batch_size, seed=None):
     if isinstance(x, keras.utils.PyDataset):
         return _Endless(x, seed)
     if isinstance(x, tf.data.Dataset):
-        if int(x.cardinality()) == 0:
-            raise ValueError("The dataset to floss on is empty.")
         return x.repeat()
     if hasattr(x, "__next__"):
         return x
@@ -38,16 +38,21 @@ def endless(x, batch_size, seed=None):
 
 def inputs_of(batch):
     """The inputs of a batch `x` or `(x, y)` or `(x, y, sample_weight)`."""
+    if isinstance(batch, list):
+        return batch
     return keras.utils.unpack_x_y_sample_weight(batch)[0]
 
 
-def one_batch(source):
-    """A first batch of inputs, or None where taking one would lose it."""
+def peek(source):
+    """A first batch of inputs, and a source that still has it."""
     if isinstance(source, keras.utils.PyDataset):
-        return inputs_of(source[0])
+        return inputs_of(source[0]), source
+    first = next(iter(source), None)
+    if first is None:
+        raise ValueError("There is nothing to floss on: the dataset is empty.")
     if isinstance(source, tf.data.Dataset):
-        return inputs_of(next(iter(source)))
-    return None
+        return inputs_of(first), source
+    return inputs_of(first), (batch for batch in itertools.chain([first], source))
 
 
 class _Endless(keras.utils.PyDataset):

@@ -8,6 +8,8 @@ a bit that the network never got.)
 
 import tensorflow as tf
 
+from keras_floss.lyapunov.checks import check_positive_int
+
 
 def delayed_copy(delay, length=300, batch_size=16, seed=0):
     """Delayed copy of bits: `y_t = x_{t−d}`.
@@ -63,7 +65,8 @@ def temporal_xor(delay, length=300, batch_size=16, seed=0):
     References:
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
     """
-    if isinstance(delay, int) and delay % 2:
+    check_positive_int("delay", delay)
+    if delay % 2:
         raise ValueError(
             "`delay` of the temporal XOR is the distance of the older of two bits; the "
             f"other is half as far, so it must be even. Received: {delay}"
@@ -84,10 +87,7 @@ def _shift(bits, steps):
 
 def _stream(target, delay, length, batch_size, seed):
     for name, value in (("delay", delay), ("length", length), ("batch_size", batch_size)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"`{name}` must be an integer of at least 1. Received: {value!r}"
-            )
+        check_positive_int(name, value)
     if delay >= length:
         raise ValueError(
             "`delay` must be less than the `length` of the sequences, or no step could be "

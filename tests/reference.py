@@ -1,0 +1,217 @@
+"""Lyapunov exponents from the definition, slowly: what the package must agree with.
+
+NumPy: closed-form steps and Jacobians by hand, one sequence at a time, QR by LAPACK.
+TensorFlow: the same loop unrolled and eager, so that autodiff gives the gradient.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_floss.lyapunov.frame import initial_frame
+
+FEATURES = 3
+KINDS = ["SimpleRNN", "GRU", "LSTM", "stacked"]  # D = 5, 5, 8, 10
+DIMS = {"SimpleRNN": 5, "GRU": 5, "LSTM": 8, "stacked": 10}
+
+
+def make_layer(kind, seed=0, **options):
+    """A built float64 layer whose weights are all random, biases included."""
+    layers, wide = keras.layers, {"dtype": "float64"}
+    if kind == "stacked":
+        cells = [layers.LSTMCell(3, **wide), layers.GRUCell(4, **wide)]
+        cell = layers.StackedRNNCells(cells, **wide)
+        layer = layers.RNN(cell, **{**wide, **options})
+    else:
+        units = DIMS[kind] // (2 if kind == "LSTM" else 1)
+        layer = getattr(layers, kind)(units, **{**wide, **options})
+    layer.build((None, None, FEATURES))
+    rng = np.random.default_rng(seed)
+    for v in layer.weights:
+        v.assign(0.6 * rng.standard_normal(v.shape))
+    return layer
+
+
+def make_inputs(*shape, seed=1):
+    return np.random.default_rng(seed).standard_normal((*shape, FEATURES))
+
+
+def make_states(layer, batch, seed=2):
+    rng = np.random.default_rng(seed)
+    sizes = keras.tree.flatten(layer.cell.state_size)
+    return [0.5 * rng.standard_normal((batch, d)) for d in sizes]
+
+
+def compiled(function, xla):
+    """`function` in graph mode, or under XLA."""
+    return tf.function(function, jit_compile=xla, autograph=False)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def simple_rnn_step(cell):
+    """s' = φ(xW + sU + b), φ the tanh, a ReLU or the identity."""
+    w, u, b = (v.numpy() for v in cell.weights)
+    phi, slope = {
+        "tanh": (np.tanh, lambda y: 1 - y**2),
+        "relu": (lambda a: np.maximum(a, 0), lambda y: (y > 0) * 1.0),
+        "linear": (lambda a: a, np.ones_like),
+    }[keras.activations.serialize(cell.activation)]
+
+    def step(x, s):
+        new = phi(x @ w + s @ u + b)
+        return new, slope(new)[:, None] * u.T, slope(new)[:, None] * w.T
+
+    return step
+
+
+def rate_rnn_step(cell):
+    """s' = tanh(s)U + xW + b: the slope is that of the old state."""
+    w, u, b = (v.numpy() for v in cell.weights[:3])
+
+    def step(x, s):
+        return np.tanh(s) @ u + x @ w + b, u.T * (1 - np.tanh(s) ** 2), w.T
+
+    return step
+
+
+def gru_step(cell):
+    """Keras's GRU with reset_after: r multiplies hU + b, not h."""
+    kernel, recurrent, (bias, recurrent_bias) = (v.numpy() for v in cell.weights)
+    wz, wr, wh = np.split(kernel.T, 3)
+    uz, ur, uh = np.split(recurrent.T, 3)
+
+    def step(x, h):
+        az, ar, ah = np.split(x @ kernel + bias, 3)
+        iz, ir, ih = np.split(h @ recurrent + recurrent_bias, 3)
+        z, r = sigmoid(az + iz), sigmoid(ar + ir)
+        c = np.tanh(ah + r * ih)
+
+        def derivative(d_z, d_r, d_c, d_reset, d_old):
+            d_z = (z * (1 - z))[:, None] * d_z
+            d_r = (r * (1 - r))[:, None] * d_r
+            d_c = d_c + r[:, None] * d_reset + ih[:, None] * d_r
+            d_c = (1 - c**2)[:, None] * d_c
+            return (h - c)[:, None] * d_z + (1 - z)[:, None] * d_c + z[:, None] * d_old
+
+        by_state = derivative(uz, ur, 0, uh, np.eye(len(h)))
+        return z * h + (1 - z) * c, by_state, derivative(wz, wr, wh, 0, 0)
+
+    return step
+
+
+def lstm_step(cell):
+    """State (h, c), gates in the order i, f, candidate, o."""
+    kernel, recurrent, bias = (v.numpy() for v in cell.weights)
+
+    def step(x, s):
+        h, c_old = np.split(s, 2)
+        ai, af, ag, ao = np.split(x @ kernel + h @ recurrent + bias, 4)
+        i, f, g, o = sigmoid(ai), sigmoid(af), np.tanh(ag), sigmoid(ao)
+        c = f * c_old + i * g
+
+        def derivative(weights, c_old_part):
+            di, df, dg, do = np.split(weights.T, 4)
+            d_c = (
+                (g * i * (1 - i))[:, None] * di
+                + (c_old * f * (1 - f))[:, None] * df
+                + (i * (1 - g**2))[:, None] * dg
+                + c_old_part
+            )
+            d_h = (o * (1 - np.tanh(c) ** 2))[:, None] * d_c
+            return np.vstack([d_h + (np.tanh(c) * o * (1 - o))[:, None] * do, d_c])
+
+        n = len(h)
+        by_h = derivative(recurrent, 0)
+        by_c = derivative(np.zeros_like(recurrent), np.diag(f))
+        new = np.concatenate([o * np.tanh(c), c])
+        return new, np.hstack([by_h, by_c]), derivative(kernel, np.zeros((n, 1)))
+
+    return step
+
+
+def stacked_step(cell):
+    """The output of a cell (the first units of its state) is the input of the next."""
+    steps = [numpy_step(c) for c in cell.cells]
+    sizes = [int(np.sum(c.state_size)) for c in cell.cells]
+    outputs = [c.units for c in cell.cells]
+
+    def step(x, s):
+        news, rows, by_input = [], [], np.eye(len(x))
+        by_state = np.zeros((len(x), len(s)))  # of the input of the cell
+        start = 0
+        for one, size, out in zip(steps, sizes, outputs, strict=True):
+            new, own, through = one(x, s[start : start + size])
+            row = through @ by_state
+            row[:, start : start + size] += own
+            news.append(new)
+            rows.append(row)
+            by_input = (through @ by_input)[:out]
+            x, by_state, start = new[:out], row[:out], start + size
+        return np.concatenate(news), np.vstack(rows), by_input
+
+    return step
+
+
+def numpy_step(cell):
+    """`step(x, s) -> (s', ds'/ds, ds'/dx)` of a cell, for one sequence."""
+    return {
+        "SimpleRNNCell": simple_rnn_step,
+        "RateRNNCell": rate_rnn_step,
+        "GRUCell": gru_step,
+        "LSTMCell": lstm_step,
+        "StackedRNNCells": stacked_step,
+    }[type(cell).__name__](cell)
+
+
+def jacobians(cell, inputs, state):
+    """J_1..J_T along one sequence: `(time, features)` inputs, flat initial state."""
+    step, all_jacobians = numpy_step(cell), []
+    for x in inputs:
+        state, jacobian, _ = step(x, state)
+        all_jacobians.append(jacobian)
+    return all_jacobians
+
+
+def numpy_exponents(cell, inputs, states=None, k=None, warmup=0, qr_interval=1, seed=0):
+    """`(batch, k)` exponents; `states` is a flat list of `(batch, d_i)`, or zeros."""
+    dim = int(np.sum(keras.tree.flatten(cell.state_size)))
+    flat = np.zeros((len(inputs), dim)) if states is None else np.hstack(states)
+    result = []
+    for sequence, state in zip(inputs, flat, strict=True):
+        frame = initial_frame(k or dim, dim, seed).T
+        total, time = 0.0, len(sequence)
+        for t, jacobian in enumerate(jacobians(cell, sequence, state), start=1):
+            frame = jacobian @ frame
+            if (t - warmup) % qr_interval == 0 or t == time:
+                frame, r = np.linalg.qr(frame)
+                if t > warmup:
+                    total += np.log(np.abs(np.diag(r)))
+        result.append(total / (time - warmup))
+    return np.array(result)
+
+
+def unrolled_exponents(cell, inputs, states, k, warmup=0, qr_interval=1):
+    """The same in eager TensorFlow, so that a tape around it sees every operation."""
+    sizes = keras.tree.flatten(cell.state_size)
+    state, batch = tf.concat(states, axis=-1), len(inputs)
+    frame = tf.constant(initial_frame(k, sum(sizes)).T)
+    frame = tf.broadcast_to(frame, (batch, *frame.shape))
+    total, time = 0.0, inputs.shape[1]
+    for t in range(1, time + 1):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(state)
+            parts = tf.split(state, sizes, axis=-1)
+            packed = keras.tree.pack_sequence_as(cell.state_size, parts)
+            packed = packed if isinstance(packed, list) else [packed]
+            _, new = cell(inputs[:, t - 1], packed)
+            new = tf.concat(keras.tree.flatten(new), axis=-1)
+        jacobian = tape.batch_jacobian(new, state, experimental_use_pfor=False)
+        state, frame = new, jacobian @ frame
+        if (t - warmup) % qr_interval == 0 or t == time:
+            frame, r = tf.linalg.qr(frame)
+            if t > warmup:
+                total += tf.math.log(tf.abs(tf.linalg.diag_part(r)))
+    return total / (time - warmup)
