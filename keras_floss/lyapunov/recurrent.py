@@ -91,8 +91,9 @@ def as_sequence(rnn, inputs, initial_state=None, mask=None):
     given = [s.shape for s in states]
     if len(given) != len(wanted) or not all(map(_compatible, given, wanted)):
         raise ValueError(
-            f"`initial_state` of `{name}` must hold {len(wanted)} tensor(s) of shapes "
-            f"{wanted}, (batch, size) of each state. Received shapes: {given}"
+            f"`initial_state` of `{name}` must hold {len(wanted)} state(s) of sizes "
+            f"{cell_map.sizes}, as tensors of shape (batch, size) with the batch of the "
+            f"inputs. Received shapes: {[tuple(shape) for shape in given]}"
         )
     mask = None if mask is None else tf.cast(tf.convert_to_tensor(mask), tf.bool)
     if mask is not None and not _compatible(mask.shape, inputs.shape[:2]):

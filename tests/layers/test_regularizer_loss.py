@@ -144,7 +144,7 @@ def test_val_loss_is_that_of_the_task():
 def test_fit_under_other_dtype_policies(policy):
     model = make_model(5.0, policy=policy)
     layer = model.get_layer("floss")
-    assert layer(X).dtype == layer.compute_dtype
+    assert layer(X).dtype == layer.layer.compute_dtype
     task = float(np.mean((model(X).numpy() - Y) ** 2))
     exponents = lyapunov_exponents(layer.layer, X, 3)
     expected = task + 5 * np.mean(exponents.numpy() ** 2)
