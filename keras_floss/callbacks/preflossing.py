@@ -11,7 +11,10 @@ class Preflossing(keras.callbacks.Callback):
     """Flosses the recurrent layers of a model before its first update.
 
     Works with a `FlossingModel` and with any other `keras.Model`. It flosses once: when
-    the same callback is given to `fit` again, it does nothing.
+    the same callback is given to `fit` again, it does nothing. Nor does it when training
+    goes on from a later epoch than the first, by `initial_epoch` or because
+    `keras.callbacks.BackupAndRestore` found an interrupted run: the weights are then
+    those of a network that was flossed.
 
     Args:
         x: inputs to floss on: an array or tensor, a batched `tf.data.Dataset`, a
@@ -27,7 +30,7 @@ class Preflossing(keras.callbacks.Callback):
 
     Attributes:
         history: a `keras.callbacks.History` with an entry for each flossing step once it
-            is done, else None; `FlossingModel.floss` lists its keys.
+            has flossed, else None; `FlossingModel.floss` lists its keys.
 
     Raises:
         ValueError: a setting out of its range; when training begins, a model without a
@@ -93,7 +96,7 @@ class Preflossing(keras.callbacks.Callback):
 
     # Not in `on_train_begin`: there other callbacks may still restore weights.
     def on_epoch_begin(self, epoch, logs=None):
-        if self.history is not None:
+        if self.history is not None or epoch > 0:
             return
         if isinstance(self.model, FlossingModel):
             floss = self.model.floss
