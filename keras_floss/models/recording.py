@@ -116,8 +116,8 @@ def record(model, inputs, layers):
     return result
 
 
-# Layer id -> how many recordings are under way. MirroredStrategy traces its replicas in
-# threads, and each of them records for itself.
+# Layer id -> [number of recordings under way, what takes the recorder out again].
+# MirroredStrategy traces its replicas in threads, and each of them records for itself.
 _patched = {}
 _lock = threading.Lock()
 _local = threading.local()
@@ -128,21 +128,20 @@ def _recording(layers):
     calls = []
     before = getattr(_local, "calls", None)
     _local.calls = calls
-    restore = []
     with _lock:
         for layer in layers:
-            _patched[id(layer)] = _patched.get(id(layer), 0) + 1
-            if _patched[id(layer)] == 1:
-                restore.append(_patch(layer))
+            if id(layer) not in _patched:
+                _patched[id(layer)] = [0, _patch(layer)]
+            _patched[id(layer)][0] += 1
     try:
         yield calls
     finally:
         _local.calls = before
         with _lock:
             for layer in layers:
-                _patched[id(layer)] -= 1
-            for undo in restore:
-                undo()
+                _patched[id(layer)][0] -= 1
+                if not _patched[id(layer)][0]:
+                    _patched.pop(id(layer))[1]()
 
 
 def _patch(layer):
