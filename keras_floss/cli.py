@@ -12,7 +12,8 @@ from keras_floss.experiments.demo import PICTURE, demo
 
 HELP = {
     "task": "what the network has to learn",
-    "method": "none: train it as it is; pre: floss it first",
+    "method": "none: train it as it is; pre: floss it first; periodic: first, and again "
+    "during training",
     "delay": "how many time steps back the answer lies",
     "length": "time steps of a sequence",
     "units": "units of the network",
@@ -20,7 +21,9 @@ HELP = {
     "updates": "updates of the weights on the task",
     "learning_rate": "of the task's optimiser, Adam",
     "clipnorm": "to which the gradient of each weight is clipped",
-    "flossing_steps": "flossing steps before training (method pre)",
+    "flossing_steps": "flossing steps each time",
+    "flossing_every": "updates from one flossing to the next (method periodic)",
+    "flossing_times": "how many times to floss during training (method periodic)",
     "flossing_learning_rate": "of the flossing optimiser, Adam",
     "window": "time steps of a flossing step",
     "k": "number of Lyapunov exponents that are flossed",

@@ -52,6 +52,7 @@ def test_help_lists_the_commands_and_the_knobs(capsys):
         (["--clipnorm=0"], "`clipnorm`"),
         (["--learning-rate=nan"], "`learning_rate`"),
         (["--flossing-steps=0"], "`flossing_steps`"),
+        (["--flossing-every=0"], "`flossing_every`"),
         (["--method=magic"], "--method"),
         (["--delay=soon"], "--delay"),
     ],
@@ -98,6 +99,12 @@ def test_a_run_repeats_itself_and_methods_start_alike():
     np.testing.assert_array_equal(plain.spectra["initial"], first.spectra["initial"])
     np.testing.assert_array_equal(plain.spectra["initial"], plain.spectra["flossed"])
     assert np.any(first.spectra["initial"] != first.spectra["flossed"])
+
+
+def test_periodic_flosses_before_and_during():
+    during = {"updates": 100, "flossing_every": 40, "flossing_times": 2}
+    result = run(Configuration(**{**SMALL, **during}, method="periodic"), verbose=0)
+    assert len(result.flossing["flossing_loss"]) == 3 * SMALL["flossing_steps"]
 
 
 def test_demo_without_matplotlib_says_so_before_it_works(monkeypatch, capsys):

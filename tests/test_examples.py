@@ -16,6 +16,7 @@ DOCUMENTED = [
     keras_floss.lyapunov_exponents,
     keras_floss.FlossingModel,
     keras_floss.LyapunovRegularizer,
+    keras_floss.callbacks.PeriodicFlossing,
     keras_floss.callbacks.Preflossing,
     keras_floss.layers.RateRNN,
     keras_floss.layers.RateRNNCell,

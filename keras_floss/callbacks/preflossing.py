@@ -1,13 +1,9 @@
 """Flossing before training."""
 
-import keras
-
-from keras_floss.lyapunov.checks import check_positive_int
-from keras_floss.models import Flosser, FlossingModel
-from keras_floss.models.settings import Settings
+from keras_floss.callbacks.flossing_callback import FlossingCallback
 
 
-class Preflossing(keras.callbacks.Callback):
+class Preflossing(FlossingCallback):
     """Flosses the recurrent layers of a model before its first update.
 
     Works with a `FlossingModel` and with any other `keras.Model`. It flosses once: when
@@ -52,55 +48,11 @@ class Preflossing(keras.callbacks.Callback):
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
     """
 
-    def __init__(
-        self,
-        x,
-        steps=500,
-        *,
-        batch_size=1,
-        window=None,
-        k=None,
-        target=0.0,
-        warmup=None,
-        qr_interval=1,
-        layers=None,
-        seed=None,
-        optimizer=None,
-        verbose="auto",
-    ):
-        super().__init__()
-        check_positive_int("steps", steps)
-        self.x = x
-        self.steps = steps
-        self.settings = {
-            "batch_size": batch_size,
-            "window": window,
-            "k": k,
-            "target": target,
-            "warmup": warmup,
-            "qr_interval": qr_interval,
-            "layers": layers,
-            "seed": seed,
-        }
-        Settings(**self.settings)  # raises here what is wrong with them
-        self.optimizer = optimizer
-        self.verbose = verbose
+    def __init__(self, x, steps=500, **settings):
+        super().__init__(x, steps, **settings)
         self.history = None
-
-    def on_train_begin(self, logs=None):
-        if self.optimizer is not None and isinstance(self.model, FlossingModel):
-            raise ValueError(
-                "A `FlossingModel` flosses with the `flossing_optimizer` of its `compile`: "
-                "leave out `optimizer`."
-            )
 
     # Not in `on_train_begin`: there other callbacks may still restore weights.
     def on_epoch_begin(self, epoch, logs=None):
-        if self.history is not None or epoch > 0:
-            return
-        if isinstance(self.model, FlossingModel):
-            floss = self.model.floss
-        else:
-            floss = Flosser(self.model, self.optimizer or "adam").floss
-        verbose = self.params["verbose"] if self.verbose == "auto" else self.verbose
-        self.history = floss(self.x, self.steps, verbose=verbose, **self.settings)
+        if self.history is None and epoch == 0:
+            self.history = self.floss()

@@ -7,7 +7,7 @@ from keras_floss import tasks
 from keras_floss.models.settings import Settings
 
 TASKS = {"delayed-copy": tasks.delayed_copy, "temporal-xor": tasks.temporal_xor}
-METHODS = ("none", "pre")
+METHODS = ("none", "pre", "periodic")
 
 # Loss and accuracy are reported as means over so many updates.
 UPDATES_PER_REPORT = 50
@@ -31,6 +31,8 @@ class Configuration:
     learning_rate: float = 1e-3
     clipnorm: float = 0.03
     flossing_steps: int = 500
+    flossing_every: int = 100
+    flossing_times: int = 2
     flossing_learning_rate: float = 1e-3
     window: int = 55
     k: int = 75
@@ -45,7 +47,13 @@ class Configuration:
                     f"`{name}` must be one of {', '.join(allowed)}. "
                     f"Received: {getattr(self, name)!r}"
                 )
-        for name in ("units", "updates", "flossing_steps"):
+        for name in (
+            "units",
+            "updates",
+            "flossing_steps",
+            "flossing_every",
+            "flossing_times",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"`{name}` must be at least 1. Received: {getattr(self, name)}"
@@ -60,7 +68,7 @@ class Configuration:
                 f"are averaged, or less than that. Received: {self.updates}"
             )
         self.data()
-        if self.method == "pre":
+        if self.method != "none":
             Settings(**self.flossing())
             for name, value, limit in (
                 ("k", self.k, ("units", self.units)),

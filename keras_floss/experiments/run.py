@@ -9,7 +9,7 @@ import time
 import keras
 import numpy as np
 
-from keras_floss.callbacks import Preflossing
+from keras_floss.callbacks import PeriodicFlossing, Preflossing
 from keras_floss.experiments.configuration import UPDATES_PER_REPORT, Configuration
 from keras_floss.layers import RateRNN
 from keras_floss.models import FlossingModel
@@ -75,6 +75,19 @@ def build(configuration):
     return model
 
 
+def flossing_callbacks(configuration):
+    """The callbacks of the configuration's method."""
+    if configuration.method == "none":
+        return []
+    data = configuration.data(FLOSSING_STREAM)
+    settings = {"steps": configuration.flossing_steps, **configuration.flossing()}
+    callbacks = [Preflossing(data, **settings)]
+    if configuration.method == "periodic":
+        every, times = configuration.flossing_every, configuration.flossing_times
+        callbacks.append(PeriodicFlossing(data, every, times=times, **settings))
+    return callbacks
+
+
 def run(configuration, *, callbacks=(), verbose="auto"):
     """Builds, flosses and trains a network.
 
@@ -90,30 +103,23 @@ def run(configuration, *, callbacks=(), verbose="auto"):
     model = build(configuration)
     sample = next(iter(configuration.data(SPECTRUM_STREAM)))[0][:4]
     spectra = Spectra(sample, configuration.warmup)
-    callbacks = [spectra, *callbacks]
-    flossing = None
-    if configuration.method == "pre":
-        flossing = Preflossing(
-            configuration.data(FLOSSING_STREAM),
-            steps=configuration.flossing_steps,
-            **configuration.flossing(),
-        )
-        callbacks = [flossing, *callbacks]
+    flossing = flossing_callbacks(configuration)
     steps = min(configuration.updates, UPDATES_PER_REPORT)
     fit = model.fit(
         configuration.data(),
         epochs=configuration.updates // steps,
         steps_per_epoch=steps,
         shuffle=False,
-        callbacks=callbacks,
+        callbacks=[*flossing, spectra, *callbacks],
         verbose=verbose,
     )
     history = {"update": [steps * (epoch + 1) for epoch in fit.epoch], **fit.history}
+    passes = keras.tree.flatten([callback.history for callback in flossing])
     return Result(
         configuration,
         model,
         history,
-        flossing.history.history if flossing else {},
+        _joined([each.history for each in passes]),
         spectra.spectra,
         time.perf_counter() - start,
     )
@@ -142,6 +148,12 @@ class Spectra(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self._record("trained")
+
+
+def _joined(histories):
+    """One history of several, one after the other."""
+    names = histories[0] if histories else ()
+    return {name: [x for h in histories for x in h[name]] for name in names}
 
 
 def _write_csv(path, columns):
