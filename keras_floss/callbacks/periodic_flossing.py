@@ -83,10 +83,11 @@ class PeriodicFlossing(FlossingCallback):
     def on_train_batch_end(self, batch, logs=None):
         # The optimiser's count is asked for where it may matter only: on a GPU that waits
         # for the updates under way. With `steps_per_execution` a multiple may be passed,
-        # not met, and `batch` may stand past the end of the epoch.
+        # not met, and `batch` is the first or the last of them, by the version of Keras.
         if (
             self.every != "epoch"
-            and (self._before_epoch + batch + 1) // self.every > self._passed
+            and (self._before_epoch + batch + self.model.steps_per_execution) // self.every
+            > self._passed
             and self._updates() // self.every > self._passed
         ):
             self._passed = self._updates() // self.every

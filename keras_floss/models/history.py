@@ -20,11 +20,13 @@ class StepHistory(keras.callbacks.History):
 
     def on_train_batch_end(self, batch, logs=None):
         logs = {name: float(value) for name, value in (logs or {}).items()}
-        before = self.history.get("flossing_skipped", [0.0])[-1]
-        taken = batch + 1 - (self.epoch[-1] if self.epoch else 0)
-        skipped = logs["flossing_skipped"] - before
-        self._in_a_row = self._in_a_row + taken if skipped == taken else 0
-        self.epoch.append(batch + 1)
+        # Not from `batch`: with `steps_per_execution` it is the first step of an execution
+        # or the last one, by the version of Keras.
+        before = self.epoch[-1] if self.epoch else 0
+        now = min(before + self.model.steps_per_execution, self.params["steps"])
+        skipped = logs["flossing_skipped"] - self.history.get("flossing_skipped", [0])[-1]
+        self._in_a_row = self._in_a_row + now - before if skipped == now - before else 0
+        self.epoch.append(now)
         for name, value in logs.items():
             self.history.setdefault(name, []).append(value)
         if self._in_a_row >= MAX_SKIPPED:
