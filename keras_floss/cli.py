@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 import sys
 
-from keras_floss import __version__, plots
+from keras_floss import __version__
 from keras_floss.experiments import Configuration, run
 from keras_floss.experiments.configuration import METHODS, TASKS
 from keras_floss.experiments.demo import PICTURE, demo
@@ -93,7 +93,6 @@ def make_parser():
 
 def run_demo(options):
     """`keras-floss demo`"""
-    plots.require_matplotlib()
     demo(options.output, options.seed, options.verbose)
     return 0
 

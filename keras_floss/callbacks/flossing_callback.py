@@ -46,6 +46,7 @@ class FlossingCallback(keras.callbacks.Callback):
         Settings(**self.settings)  # raises here what is wrong with them
         self.optimizer = optimizer
         self.verbose = verbose
+        self.history = None
         self._flosser = None
 
     def on_train_begin(self, logs=None):

@@ -48,10 +48,6 @@ class Preflossing(FlossingCallback):
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
     """
 
-    def __init__(self, x, steps=500, **settings):
-        super().__init__(x, steps, **settings)
-        self.history = None
-
     # Not in `on_train_begin`: there other callbacks may still restore weights.
     def on_epoch_begin(self, epoch, logs=None):
         if self.history is None and epoch == 0:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from keras_floss import tasks
+from keras_floss.lyapunov.checks import check_positive_int
 from keras_floss.models.settings import Settings
 
 TASKS = {"delayed-copy": tasks.delayed_copy, "temporal-xor": tasks.temporal_xor}
@@ -54,10 +55,7 @@ class Configuration:
             "flossing_every",
             "flossing_times",
         ):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` must be at least 1. Received: {getattr(self, name)}"
-                )
+            check_positive_int(name, getattr(self, name))
         for name in ("learning_rate", "flossing_learning_rate", "clipnorm"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_floss.lyapunov.cells import CellMap
+from keras_floss.lyapunov.schedule import extent
 
 
 class Sequence(typing.NamedTuple):
@@ -81,8 +82,7 @@ def as_sequence(rnn, inputs, initial_state=None, mask=None):
 
     inputs = tf.cast(inputs, cell_map.dtype)
     if initial_state is None:
-        batch = inputs.shape[0] or tf.shape(inputs)[0]
-        initial_state = _own_initial_state(rnn, cell_map, batch)
+        initial_state = _own_initial_state(rnn, cell_map, extent(inputs, 0))
     states = [
         tf.cast(tf.convert_to_tensor(s), cell_map.dtype)
         for s in keras.tree.flatten(initial_state)

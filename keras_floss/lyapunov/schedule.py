@@ -23,6 +23,11 @@ class Schedule(typing.NamedTuple):
     dense: bool
 
 
+def extent(tensor, axis):
+    """The size of an axis: an int where it is known, else a scalar tensor."""
+    return tensor.shape[axis] or tf.shape(tensor)[axis]
+
+
 def make_schedule(time, mask=None, warmup=0, qr_interval=1):
     """Lays out QRs and counted steps.
 

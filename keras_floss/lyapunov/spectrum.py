@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_floss.lyapunov.checks import check_k, check_positive_int, check_schedule
 from keras_floss.lyapunov.frame import initial_frame
 from keras_floss.lyapunov.recurrent import as_sequence, check_recurrent, ensure_built
-from keras_floss.lyapunov.schedule import make_schedule
+from keras_floss.lyapunov.schedule import extent, make_schedule
 from keras_floss.lyapunov.tangent import tangent_flow
 
 
@@ -37,8 +37,8 @@ def sequence_spectrum(sequence, k=None, *, warmup=0, qr_interval=1, seed=0):
     k = check_k(k, cell_map.dim, cell_map.name)
     if not tf.is_tensor(warmup):
         check_schedule(warmup, qr_interval, inputs.shape[1])
-    batch = inputs.shape[0] or tf.shape(inputs)[0]
-    time = inputs.shape[1] or tf.shape(inputs)[1]
+    batch = extent(inputs, 0)
+    time = extent(inputs, 1)
     schedule = make_schedule(
         time, None if mask is None else tf.transpose(mask), warmup, qr_interval
     )

@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from keras_floss.lyapunov import xla  # noqa: F401  (registers a missing gradient)
 from keras_floss.lyapunov.frame import log_stretch, orthonormalise, qr_adjoint
+from keras_floss.lyapunov.schedule import extent
 
 ZERO = tf.UnconnectedGradients.ZERO
 
@@ -50,7 +51,7 @@ def tangent_flow(step, weights, inputs, states, frame, schedule):
         gradient).
     """
     rows = Rows(
-        batch=states[0].shape[0] or tf.shape(states[0])[0],
+        batch=extent(states[0], 0),
         k=frame.shape[1],
         sizes=[s.shape[-1] for s in states],
     )
@@ -118,7 +119,7 @@ def forward_sweep(step, weights, inputs, states, frame, schedule, rows):
         past_r = past_r.write(t, r)
         return t + 1, states, frame, stretch, collapsed, past_states, past_frames, past_r
 
-    time = length(inputs)
+    time = extent(inputs, 0)
     start = (
         0,
         states,
@@ -172,7 +173,7 @@ def backward_sweep(step, weights, inputs, record, d_stretch, schedule, rows):
         d_frame = select(schedule, valid, rows.join(d_q), d_tangents)
         return t - 1, d_states, d_frame, before, d_weights, d_inputs
 
-    time = length(inputs)
+    time = extent(inputs, 0)
     start = (
         time - 1,
         [tf.zeros_like(s[0]) for s in record.states],
@@ -272,8 +273,3 @@ def at_qr_step(schedule, t, with_qr, without):
     if schedule.dense:
         return with_qr()
     return tf.cond(tf.reduce_any(schedule.qr[t]), with_qr, without)
-
-
-def length(inputs):
-    """The number of time steps, an int where it is known."""
-    return inputs.shape[0] or tf.shape(inputs)[0]

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_floss.lyapunov.loss import flossing_loss
 from keras_floss.lyapunov.recurrent import Sequence, as_sequence, cut_window
+from keras_floss.lyapunov.schedule import extent
 from keras_floss.lyapunov.spectrum import Spectrum, sequence_spectrum
 from keras_floss.models.recording import record
 from keras_floss.models.source import inputs_of
@@ -35,11 +36,10 @@ class FlossingProgram(keras.Model):
             spectra[name] = []
             for call in calls:
                 sequence = self._cut(as_sequence(*call))
-                time = sequence.inputs.shape[1] or tf.shape(sequence.inputs)[1]
                 spectrum = sequence_spectrum(
                     sequence,
                     self.settings.k_of(name, sequence.map.dim),
-                    warmup=self.settings.warmup_of(time),
+                    warmup=self.settings.warmup_of(extent(sequence.inputs, 1)),
                     qr_interval=self.settings.qr_interval,
                     seed=self.settings.seed or 0,
                 )
