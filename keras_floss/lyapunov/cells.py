@@ -3,8 +3,9 @@
 A cell computes `s_t = F(x_t, s_{t-1})`. The state is *all* states side by side
 (LSTM: h and c; stacked cells: those of every cell), here kept as a flat list of
 `(batch, d_i)` tensors with `D = Σ d_i`. `CellMap` is that map as a pure
-function: the weights come in as tensors, dropout is off, and the arithmetic is
-float32 or float64 whatever the dtype policy of the layer.
+function: the weights come in as tensors, dropout is off, the arithmetic is float32 or
+float64 whatever the dtype policy of the layer, and the activations of Keras's cells keep
+the precision of their derivatives where they saturate.
 """
 
 import contextlib
@@ -13,6 +14,10 @@ import numbers
 
 import keras
 import tensorflow as tf
+
+from keras_floss.lyapunov.activations import PRECISE
+
+ACTIVATIONS = ("activation", "recurrent_activation")
 
 
 class CellMap:
@@ -97,12 +102,19 @@ class CellMap:
         layers = []
         if isinstance(self.cell, keras.Layer):
             layers = self.cell._flatten_layers()
-        policies = [(layer, layer.dtype_policy) for layer in layers]
-        policies = [(x, p) for x, p in policies if p.compute_dtype != self.dtype]
+        changes = []
+        for layer in layers:
+            if layer.dtype_policy.compute_dtype != self.dtype:
+                changes.append((layer, "dtype_policy", keras.DTypePolicy(self.dtype)))
+            for name in ACTIVATIONS:
+                function = getattr(layer, name, None)
+                if callable(function) and function in PRECISE:
+                    changes.append((layer, name, PRECISE[function]))
+        old = [getattr(layer, name) for layer, name, _ in changes]
         try:
-            for layer, _ in policies:
-                layer.dtype_policy = keras.DTypePolicy(self.dtype)
+            for layer, name, new in changes:
+                setattr(layer, name, new)
             yield
         finally:
-            for layer, policy in policies:
-                layer.dtype_policy = policy
+            for (layer, name, _), value in zip(changes, old, strict=True):
+                setattr(layer, name, value)
