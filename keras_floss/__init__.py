@@ -16,7 +16,7 @@ if keras.backend.backend() != "tensorflow":
 from keras_floss import callbacks, layers, tasks
 from keras_floss._version import __version__
 from keras_floss.layers import LyapunovRegularizer
-from keras_floss.lyapunov import lyapunov_exponents
+from keras_floss.lyapunov import lyapunov_exponents, lyapunov_statistics
 from keras_floss.models import FlossingModel
 
 __all__ = [
@@ -26,5 +26,6 @@ __all__ = [
     "callbacks",
     "layers",
     "lyapunov_exponents",
+    "lyapunov_statistics",
     "tasks",
 ]

@@ -25,6 +25,7 @@ DOCUMENTED = [
 ]
 SMALLER = [
     (r"steps=\d\d\d\b", "steps=3"),
+    (r'"steps": \d+', '"steps": 3'),
     (r"steps_per_epoch=\d+", "steps_per_epoch=2"),
     (r"epochs=\d+", "epochs=1"),
     (r"LSTM\(64", "LSTM(16"),

@@ -1,4 +1,4 @@
-"""A recurrent layer, or a cell, and what it is called on, ready for the tangent flow."""
+"""A recurrent layer, cell or function and its arguments, ready for the tangent flow."""
 
 import typing
 
@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_floss.lyapunov.cells import CellMap
+from keras_floss.lyapunov.functions import FunctionMap, function_inputs, is_function
 from keras_floss.lyapunov.schedule import extent
 
 
@@ -13,20 +14,22 @@ class Sequence(typing.NamedTuple):
     """What a recurrent layer runs over, in the order in which it does.
 
     Attributes:
-        map: the `CellMap` of the layer's cell.
+        map: the `CellMap` of the layer's cell, or a `FunctionMap`.
         inputs: `(batch, time, features)`, reversed for `go_backwards`.
         states: list of `(batch, d_i)`, the initial state.
         mask: `(batch, time)` booleans, or None.
     """
 
-    map: CellMap
+    map: CellMap | FunctionMap
     inputs: tf.Tensor
     states: list
     mask: tf.Tensor | None
 
 
 def check_recurrent(rnn):
-    """Raises ValueError unless `rnn` is a recurrent layer or a cell."""
+    """Raises ValueError unless `rnn` is a recurrent layer, a cell or a plain function."""
+    if is_function(rnn):
+        return
     if isinstance(rnn, keras.layers.Bidirectional):
         raise ValueError(
             f"`{rnn.name}` is Bidirectional and has a spectrum for each direction: pass "
@@ -35,8 +38,8 @@ def check_recurrent(rnn):
     if not isinstance(rnn, keras.layers.RNN) and not hasattr(rnn, "state_size"):
         raise ValueError(
             "Lyapunov exponents are those of a `keras.layers.RNN` (SimpleRNN, GRU, LSTM, "
-            "RateRNN, ...) or of a cell with a `state_size`; of a wrapper, pass its "
-            f"`layer`. Received: {rnn!r}"
+            "RateRNN, ...), of a cell with a `state_size`, or of a function "
+            f"`step(state, x)`; of a wrapper, pass its `layer`. Received: {rnn!r}"
         )
 
 
@@ -47,59 +50,72 @@ def directions(rnn):
     return {"": rnn}
 
 
-def ensure_built(rnn, shape):
-    """Builds a layer or cell for inputs of shape `(batch, time, features)`."""
-    if shape.rank != 3 or shape[-1] is None:
-        raise ValueError(
-            f"The inputs of `{getattr(rnn, 'name', type(rnn).__name__)}` must be of shape "
-            "(batch, time, features) with a known number of features; layers with other "
-            f"inputs (ConvLSTM, say) are not supported. Received inputs of shape {shape}."
-        )
-    if not getattr(rnn, "built", True):
-        layer = isinstance(rnn, keras.layers.RNN)
-        rnn.build(tuple(shape) if layer else (shape[0], shape[-1]))
+def prepare(rnn, inputs, initial_state=None, mask=None):
+    """Arguments as tensors, and the layer built. To be called where variables can be made.
 
-
-def as_sequence(rnn, inputs, initial_state=None, mask=None):
-    """Builds the layer if need be and takes its call apart into a `Sequence`.
-
-    Args:
-        rnn: a `keras.layers.RNN` or a cell.
-        inputs: `(batch, time, features)`.
-        initial_state: what the layer takes, or None for what it starts from.
-        mask: `(batch, time)`, or None.
+    Returns:
+        `(inputs, initial_state, mask)`.
     """
     check_recurrent(rnn)
-    name = getattr(rnn, "name", type(rnn).__name__)
-    cell = rnn.cell if isinstance(rnn, keras.layers.RNN) else rnn
+    if is_function(rnn):
+        inputs, initial_state = function_inputs(rnn, inputs, initial_state)
     inputs = tf.convert_to_tensor(inputs)
-    ensure_built(rnn, inputs.shape)
+    name = _name_of(rnn)
+    if inputs.shape.rank != 3 or inputs.shape[-1] is None:
+        raise ValueError(
+            f"The inputs of `{name}` must be of shape (batch, time, features) with a known "
+            "number of features; layers with other inputs (ConvLSTM, say) are not "
+            f"supported. Received inputs of shape {inputs.shape}."
+        )
     if inputs.dtype.is_complex or inputs.dtype == tf.string:
         raise ValueError(
             f"The inputs of `{name}` must be real numbers. Received: {inputs.dtype.name}"
         )
-    cell_map = CellMap(cell, name).trace(inputs.shape[-1])
-
-    inputs = tf.cast(inputs, cell_map.dtype)
-    if initial_state is None:
-        initial_state = _own_initial_state(rnn, cell_map, extent(inputs, 0))
-    states = [
-        tf.cast(tf.convert_to_tensor(s), cell_map.dtype)
-        for s in keras.tree.flatten(initial_state)
-    ]
-    wanted = [tf.TensorShape((inputs.shape[0], d)) for d in cell_map.sizes]
-    given = [s.shape for s in states]
-    if len(given) != len(wanted) or not all(map(_compatible, given, wanted)):
-        raise ValueError(
-            f"`initial_state` of `{name}` must hold {len(wanted)} state(s) of sizes "
-            f"{cell_map.sizes}, as tensors of shape (batch, size) with the batch of the "
-            f"inputs. Received shapes: {[tuple(shape) for shape in given]}"
-        )
+    if not is_function(rnn) and not getattr(rnn, "built", True):
+        shape = tuple(inputs.shape)
+        layer = isinstance(rnn, keras.layers.RNN)
+        rnn.build(shape if layer else (shape[0], shape[-1]))
+    if initial_state is not None:
+        initial_state = keras.tree.map_structure(tf.convert_to_tensor, initial_state)
     mask = None if mask is None else tf.cast(tf.convert_to_tensor(mask), tf.bool)
     if mask is not None and not _compatible(mask.shape, inputs.shape[:2]):
         raise ValueError(
             f"`mask` of `{name}` must be of shape (batch, time), {inputs.shape[:2]}. "
             f"Received shape: {mask.shape}"
+        )
+    return inputs, initial_state, mask
+
+
+def as_sequence(rnn, inputs, initial_state=None, mask=None):
+    """Takes the call of a layer apart into a `Sequence`; builds the layer if need be.
+
+    Args:
+        rnn: a `keras.layers.RNN`, a cell, or a plain function.
+        inputs: `(batch, time, features)`, or the number of steps of a plain function.
+        initial_state: what the layer takes, or None for what it starts from.
+        mask: `(batch, time)`, or None.
+    """
+    inputs, initial_state, mask = prepare(rnn, inputs, initial_state, mask)
+    if is_function(rnn):
+        step = FunctionMap(rnn, _name_of(rnn), initial_state, inputs.shape[-1])
+    else:
+        cell = rnn.cell if isinstance(rnn, keras.layers.RNN) else rnn
+        step = CellMap(cell, _name_of(rnn)).trace(inputs.shape[-1])
+
+    inputs = tf.cast(inputs, step.dtype)
+    if initial_state is None:
+        initial_state = _own_initial_state(rnn, step, extent(inputs, 0))
+    states = [
+        tf.cast(tf.convert_to_tensor(s), step.dtype)
+        for s in keras.tree.flatten(initial_state)
+    ]
+    wanted = [tf.TensorShape((inputs.shape[0], d)) for d in step.sizes]
+    given = [s.shape for s in states]
+    if len(given) != len(wanted) or not all(map(_compatible, given, wanted)):
+        raise ValueError(
+            f"`initial_state` of `{step.name}` must hold {len(wanted)} state(s) of sizes "
+            f"{step.sizes}, as tensors of shape (batch, size) with the batch of the "
+            f"inputs. Received shapes: {[tuple(shape) for shape in given]}"
         )
     if mask is not None:
         # What stands in padding may be anything; 0·NaN in a gradient is NaN.
@@ -107,7 +123,7 @@ def as_sequence(rnn, inputs, initial_state=None, mask=None):
     if getattr(rnn, "go_backwards", False):
         inputs = tf.reverse(inputs, [1])
         mask = None if mask is None else tf.reverse(mask, [1])
-    return Sequence(cell_map, inputs, states, mask)
+    return Sequence(step, inputs, states, mask)
 
 
 def cut_window(sequence, window):
@@ -130,6 +146,10 @@ def cut_window(sequence, window):
     inputs = tf.gather(inputs, steps, axis=1, batch_dims=1)
     mask = tf.gather(mask, steps, axis=1, batch_dims=1) & inside
     return Sequence(cell_map, inputs, states, mask)
+
+
+def _name_of(rnn):
+    return getattr(rnn, "name", getattr(rnn, "__name__", type(rnn).__name__))
 
 
 def _compatible(shape, wanted):

@@ -37,8 +37,9 @@ def tangent_flow(step, weights, inputs, states, frame, schedule):
 
     Args:
         step: the map `step(x_t, states, weights) -> states` on lists of
-            `(batch, d_i)` tensors (a `CellMap`).
-        weights: list of tensors.
+            `(batch, d_i)` tensors (a `CellMap` or a `FunctionMap`).
+        weights: list of tensors. TensorFlow variables that `step` reads besides have a
+            gradient too.
         inputs: `(time, batch, features)`.
         states: list of `(batch, d_i)`, the initial state.
         frame: `(batch, k, D)`, orthonormal rows; k is known while tracing.
@@ -50,11 +51,7 @@ def tangent_flow(step, weights, inputs, states, frame, schedule):
         direction i lost its rank at a counted step (it adds nothing there and has no
         gradient).
     """
-    rows = Rows(
-        batch=extent(states[0], 0),
-        k=frame.shape[1],
-        sizes=[s.shape[-1] for s in states],
-    )
+    rows = make_rows(states, frame)
     count = len(weights)
 
     @tf.custom_gradient
@@ -64,15 +61,28 @@ def tangent_flow(step, weights, inputs, states, frame, schedule):
             step, weights, inputs, states, frame, schedule, rows
         )
 
-        def gradient(d_stretch, _):
-            d_inputs, d_weights, d_states = backward_sweep(
-                step, weights, inputs, record, d_stretch, schedule, rows
+        def gradient(d_stretch, _, variables=()):
+            d_inputs, d_weights, d_states, d_variables = backward_sweep(
+                step, weights, inputs, record, d_stretch, schedule, rows, variables
             )
-            return d_inputs, *d_weights, *d_states
+            d_arguments = (d_inputs, *d_weights, *d_states)
+            return (d_arguments, d_variables) if variables else d_arguments
 
         return (stretch, collapsed), gradient
 
     return flow(inputs, *weights, *states)
+
+
+def stretch_by_step(step, weights, inputs, states, frame, schedule):
+    """`log|R_ii|` of each step, to look at; the arguments are those of `tangent_flow`.
+
+    Returns:
+        `(stretch, lost)`, both `(time, batch, k)`: 0 at a step without QR, and where the
+        rank was lost. Without gradient.
+    """
+    rows = make_rows(states, frame)
+    *_, record = forward_sweep(step, weights, inputs, states, frame, schedule, rows)
+    return log_stretch(record.triangles, sum(rows.sizes))
 
 
 class Record(typing.NamedTuple):
@@ -138,10 +148,10 @@ def forward_sweep(step, weights, inputs, states, frame, schedule, rows):
     return stretch, collapsed, record
 
 
-def backward_sweep(step, weights, inputs, record, d_stretch, schedule, rows):
-    """Cotangents of inputs, weights and initial states, given that of Λ."""
+def backward_sweep(step, weights, inputs, record, d_stretch, schedule, rows, variables=()):
+    """Cotangents of inputs, weights, initial states and variables, given that of Λ."""
 
-    def one_step(t, d_states, d_frame, frame, d_weights, d_inputs):
+    def one_step(t, d_states, d_frame, frame, d_weights, d_variables, d_inputs):
         def through_qr():
             counted = schedule.counted[t][:, None]
             d_log = tf.where(counted, d_stretch, tf.zeros_like(d_stretch))
@@ -159,19 +169,25 @@ def backward_sweep(step, weights, inputs, record, d_stretch, schedule, rows):
         )
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
+            for v in variables:
+                tape.watch(v)
             targets = push(step, *sources)
         # A masked step is the identity map: nothing goes into the cell.
         none = tf.zeros_like
         d_new = select(schedule, valid, d_states, [none(d) for d in d_states])
         d_pushed = select(schedule, valid, d_tangents, none(d_tangents))
-        d_step, d_x, d_s, d_q = tape.gradient(
-            targets, sources, (rows.only_first(d_new), rows.split(d_pushed)), ZERO
+        (d_w, d_x, d_s, d_q), d_v = tape.gradient(
+            targets,
+            (sources, list(variables)),
+            (rows.only_first(d_new), rows.split(d_pushed)),
+            ZERO,
         )
-        d_weights = [a + b for a, b in zip(d_weights, d_step, strict=True)]
+        d_weights = [a + b for a, b in zip(d_weights, d_w, strict=True)]
+        d_variables = [a + b for a, b in zip(d_variables, d_v, strict=True)]
         d_inputs = d_inputs.write(t, rows.total(d_x))
         d_states = select(schedule, valid, rows.total(d_s), d_states)
         d_frame = select(schedule, valid, rows.join(d_q), d_tangents)
-        return t - 1, d_states, d_frame, before, d_weights, d_inputs
+        return t - 1, d_states, d_frame, before, d_weights, d_variables, d_inputs
 
     time = extent(inputs, 0)
     start = (
@@ -180,12 +196,13 @@ def backward_sweep(step, weights, inputs, record, d_stretch, schedule, rows):
         tf.zeros_like(record.last_frame),
         record.last_frame,
         [tf.zeros_like(w) for w in weights],
+        [tf.zeros_like(v) for v in variables],
         rows.array(inputs.dtype, time, inputs.shape[-1]),
     )
-    _, d_states, _, _, d_weights, d_inputs = tf.while_loop(
+    _, d_states, _, _, d_weights, d_variables, d_inputs = tf.while_loop(
         lambda t, *_: t >= 0, one_step, start
     )
-    return d_inputs.stack(), d_weights, d_states
+    return d_inputs.stack(), d_weights, d_states, d_variables
 
 
 def push(step, weights, inputs, states, tangents):
@@ -220,7 +237,8 @@ class Rows(typing.NamedTuple):
 
         def one(x):
             wide = tf.broadcast_to(x[:, None], (self.batch, self.k, x.shape[-1]))
-            return tf.reshape(wide, (-1, x.shape[-1]))
+            # Not −1: a map that nothing drives has inputs with no features.
+            return tf.reshape(wide, (self.batch * self.k, x.shape[-1]))
 
         return tf.nest.map_structure(one, tensors)
 
@@ -255,6 +273,12 @@ class Rows(typing.NamedTuple):
 
     def _unpack(self, x):
         return tf.reshape(x, (self.batch, self.k, x.shape[-1]))
+
+
+def make_rows(states, frame):
+    """The `Rows` of initial states and a frame."""
+    sizes = [s.shape[-1] for s in states]
+    return Rows(batch=extent(states[0], 0), k=frame.shape[1], sizes=sizes)
 
 
 def select(schedule, flags, new, old):

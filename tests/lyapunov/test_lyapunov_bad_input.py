@@ -79,7 +79,7 @@ def test_bidirectional_says_what_to_pass():
         lyapunov_exponents(rnn, INPUTS)
 
 
-@pytest.mark.parametrize("rnn", [keras.layers.Dense(3), "lstm", None, np.tanh])
+@pytest.mark.parametrize("rnn", [keras.layers.Dense(3), "lstm", None, keras.layers.LSTM])
 def test_what_is_not_recurrent(rnn):
     with pytest.raises(ValueError, match=r"state_size.*Received: ") as error:
         lyapunov_exponents(rnn, INPUTS)

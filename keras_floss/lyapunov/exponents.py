@@ -1,0 +1,112 @@
+"""Lyapunov exponents of a recurrent layer: the public function."""
+
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+from keras_floss.lyapunov.spectrum import sequence_spectrum
+from keras_floss.lyapunov.traced import call_traced
+
+
+def lyapunov_exponents(
+    rnn,
+    inputs,
+    k=None,
+    *,
+    initial_state=None,
+    mask=None,
+    warmup=0,
+    qr_interval=1,
+    seed=0,
+):
+    """The Lyapunov exponents of a recurrent layer along its input sequences.
+
+    The forward dynamics `s_t = F(x_t, s_{t-1})` of the layer stretch a small
+    perturbation of the state by `exp(λ_1)` per time step on average, an area by
+    `exp(λ_1 + λ_2)`, and so on. A gradient that is carried back over t steps grows or
+    vanishes as `exp(λ t)`. The state is all states side by side (LSTM: h and c), of
+    D variables in all; dropout is off; the arithmetic is float32, or float64 where the
+    layer's weights are.
+
+    The result is differentiable in the weights, the inputs and the initial state, in
+    graph mode and under XLA. Called eagerly it traces once per layer, shape, dtype and
+    options, and then reuses the trace.
+
+    Args:
+        rnn: a `keras.layers.RNN` layer (SimpleRNN, GRU, LSTM, RateRNN, `RNN` over any
+            cell, stacked cells, one direction of a Bidirectional) or a Keras cell. It
+            is built if it is not. A stateful layer starts from its stored state and
+            leaves that unchanged; `go_backwards` is honoured. Or a plain function
+            `step(state, x)`, or `step(state)`, that returns the next state; it computes
+            on tensors `(batch, size)`, each row on its own.
+        inputs: `(batch, time, features)`, array or tensor; of a function `step(state)`,
+            the number of steps.
+        k: number of exponents, from 1 to D. Defaults to None, all D.
+        initial_state: what the layer takes as such. Defaults to None, the state that
+            the layer itself starts from. A plain function must have one: `(batch, size)`,
+            or a list, tuple or dict of several; float64 makes all float64.
+        mask: `(batch, time)`, True where a step is valid. A masked step carries the
+            state unchanged: it is not counted and does not turn the frame. Defaults to
+            None.
+        warmup: number of first valid steps that carry state and tangents but are not
+            counted. Defaults to 0.
+        qr_interval: number of steps from one QR to the next. More than 1 is faster;
+            the exponents are the same until the tangents between two QRs become
+            parallel to working precision. Defaults to 1.
+        seed: of the random orthonormal frame to start from. Defaults to 0.
+
+    Returns:
+        `(batch, k)` tensor: exponents per time step, natural logarithm, in the order of
+        the frame (decreasing once it is aligned). −∞ for a direction that lost its rank
+        on the way, without gradient; NaN for a sequence with no counted step.
+
+    Raises:
+        ValueError: a setting out of its range, inputs that are not
+            `(batch, time, features)`, or a layer that is not recurrent.
+
+    Example:
+
+    ```python
+    rnn = keras.layers.LSTM(32)
+    x = keras.random.normal((4, 100, 3))
+    exponents = keras_floss.lyapunov_exponents(rnn, x, k=8, warmup=20)  # (4, 8)
+
+
+    def henon(state):
+        x, y = keras.ops.unstack(state, axis=-1)
+        return keras.ops.stack([1 - 1.4 * x**2 + y, 0.3 * x], axis=-1)
+
+
+    start = [[0.1, 0.1]]
+    keras_floss.lyapunov_exponents(henon, 1000, initial_state=start)  # 0.42, -1.62
+    ```
+
+    References:
+        Benettin et al., Meccanica 15, 1980 (the method);
+        [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306), Algorithm 1, whose
+        `t_ONS` is `qr_interval`;
+        [Vogt et al., 2022](https://arxiv.org/abs/2010.09846), on RNNs.
+    """
+    exponents = call_traced(
+        _exponents,
+        rnn,
+        inputs,
+        initial_state,
+        mask,
+        k=k,
+        warmup=warmup,
+        qr_interval=qr_interval,
+        seed=seed,
+    )
+    if tf.executing_eagerly() and np.isnan(exponents).all(axis=-1).any():
+        warnings.warn(
+            "At least one sequence has NaN exponents: it has no valid step after the "
+            f"{warmup} steps of warm-up, or something in it is not finite.",
+            stacklevel=2,
+        )
+    return exponents
+
+
+def _exponents(sequence, **settings):
+    return sequence_spectrum(sequence, **settings).exponents

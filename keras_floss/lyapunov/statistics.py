@@ -1,0 +1,193 @@
+"""How far to trust exponents, and what follows from them."""
+
+import typing
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.lyapunov.spectrum import flow_arguments
+from keras_floss.lyapunov.tangent import stretch_by_step
+from keras_floss.lyapunov.traced import call_traced
+
+# A relative error of an R_ii that shows in the second digit of the stretch.
+TOLERANCE = 0.01
+
+
+class LyapunovStatistics(typing.NamedTuple):
+    """Exponents of a batch of sequences with what is needed to judge them.
+
+    All are NumPy arrays; exponents are per time step, natural logarithm.
+
+    Attributes:
+        exponents: `(batch, k)`, as `lyapunov_exponents` gives them.
+        standard_error: `(batch, k)`, of each exponent as a mean over its run: the
+            standard deviation of the means over blocks of the run, over the root of
+            their number. NaN with fewer counted QRs than blocks.
+        running: `(batch, time, k)`, the exponents as they stood after each step, in the
+            order in which the layer runs. NaN before the first counted QR.
+        dimension: `(batch,)`, the Kaplan–Yorke dimension of the attractor: j + (λ_1 + …
+            + λ_j) / |λ_{j+1}| with the largest j for which that sum is not negative. NaN
+            where the sum of all k is not negative and k < D.
+        entropy_rate: `(batch,)`, the sum of the positive exponents, in nats per time
+            step: the Kolmogorov–Sinai entropy rate where there is a smooth invariant
+            measure, and an upper bound of it elsewhere.
+        condition: `(batch,)`, the largest ratio max_j |R_jj| / |R_ii| of a counted QR,
+            directions that lost their rank apart: how near to parallel the tangents came
+            between two QRs. Times the rounding of the dtype it is the relative error of
+            the smallest R_ii.
+    """
+
+    exponents: np.ndarray
+    standard_error: np.ndarray
+    running: np.ndarray
+    dimension: np.ndarray
+    entropy_rate: np.ndarray
+    condition: np.ndarray
+
+
+def lyapunov_statistics(
+    rnn,
+    inputs,
+    k=None,
+    *,
+    initial_state=None,
+    mask=None,
+    warmup=0,
+    qr_interval=1,
+    seed=0,
+    blocks=10,
+):
+    """The Lyapunov exponents of a recurrent layer, with their errors.
+
+    Args:
+        rnn, inputs, k, initial_state, mask, warmup, qr_interval, seed: as in
+            `lyapunov_exponents`.
+        blocks: number of blocks that a run is cut into for its standard error, at least
+            2. Defaults to 10. A block must be longer than the dynamics remember for the
+            error to be honest.
+
+    Returns:
+        A `LyapunovStatistics`.
+
+    Raises:
+        ValueError: as `lyapunov_exponents`, and for fewer than 2 blocks.
+
+    Warns:
+        UserWarning: the tangents came so near to parallel between two QRs that rounding
+            shows in the trailing exponents. A shorter `qr_interval`, fewer exponents or
+            float64 helps.
+
+    Example:
+
+    ```python
+    rnn = keras.layers.LSTM(16)
+    x = keras.random.normal((2, 500, 3))
+    statistics = keras_floss.lyapunov_statistics(rnn, x, k=4, warmup=50)
+    statistics.exponents  # (2, 4)
+    statistics.standard_error  # (2, 4)
+    ```
+
+    References:
+        Kaplan & Yorke, Lecture Notes in Mathematics 730, 1979 (the dimension);
+        Pesin, Russian Mathematical Surveys 32, 1977 (the entropy).
+    """
+    if not tf.executing_eagerly():
+        raise ValueError("`lyapunov_statistics` gives NumPy arrays: call it eagerly.")
+    check_positive_int("blocks", blocks)
+    if blocks < 2:
+        raise ValueError(f"`blocks` must be an integer of at least 2. Received: {blocks}")
+    sweep = call_traced(
+        _sweep,
+        rnn,
+        inputs,
+        initial_state,
+        mask,
+        k=k,
+        warmup=warmup,
+        qr_interval=qr_interval,
+        seed=seed,
+    )
+    stretch, lost, counted, measured, dim = (np.array(x) for x in sweep)
+    condition = _condition(stretch, lost, measured)
+    rounding = np.finfo(stretch.dtype).eps * dim
+    # A float32 sum over a long run would lose what float32 exponents have.
+    stretch = np.where(lost, -np.inf, stretch.astype("float64"))
+    steps = np.cumsum(counted, axis=1)
+    running = _running(stretch, steps, measured)
+    exponents = running[:, -1]
+    if (condition * rounding > TOLERANCE).any():
+        warnings.warn(
+            "Between two QRs the tangents came near to parallel (condition "
+            f"{np.nanmax(condition):.0e}), past what {sweep[0].dtype.name} bears: the "
+            "trailing exponents are in doubt. Shorten `qr_interval`, take fewer "
+            "exponents, or compute in float64.",
+            stacklevel=2,
+        )
+    errors = [
+        _standard_error(one[m], n[m], blocks)
+        for one, n, m in zip(stretch, steps, measured, strict=True)
+    ]
+    return LyapunovStatistics(
+        exponents=exponents,
+        standard_error=np.array(errors),
+        running=running,
+        dimension=np.array([kaplan_yorke(e, dim) for e in exponents]),
+        entropy_rate=np.array([np.sum(np.maximum(e, 0.0)) for e in exponents]),
+        condition=condition,
+    )
+
+
+def kaplan_yorke(exponents, dim):
+    """The Kaplan–Yorke dimension, given some of the `dim` exponents of an attractor."""
+    exponents = np.sort(exponents)[::-1]
+    sums = np.cumsum(exponents)
+    if np.isnan(sums[-1]):
+        return np.nan
+    if sums[-1] >= 0:
+        return float(dim) if len(exponents) == dim else np.nan
+    j = int(np.argmax(sums < 0))
+    return j + (sums[j - 1] / -exponents[j] if j else 0.0)
+
+
+def _sweep(sequence, **settings):
+    """Stretch and lost rank by step `(batch, time, k)`, counted steps and QRs, D."""
+    arguments = flow_arguments(sequence, **settings)
+    stretch, lost = (tf.transpose(x, (1, 0, 2)) for x in stretch_by_step(*arguments))
+    schedule = arguments.schedule
+    counted, measured = (
+        tf.broadcast_to(tf.transpose(x), tf.shape(stretch)[:2])
+        for x in (schedule.counted, schedule.counted & schedule.qr)
+    )
+    return stretch, lost, counted, measured, sequence.map.dim
+
+
+def _condition(stretch, lost, measured):
+    """`(batch,)`, the largest of max_j |R_jj| / |R_ii|; NaN without a counted QR."""
+    high = np.where(lost, -np.inf, stretch).max(axis=-1)
+    low = np.where(lost, np.inf, stretch).min(axis=-1)
+    # A QR in which every direction was lost says nothing.
+    width = np.where(measured, np.maximum(high - low, 0.0), 0.0).max(axis=1)
+    with np.errstate(over="ignore"):
+        return np.where(measured.any(axis=1), np.exp(width.astype("float64")), np.nan)
+
+
+def _running(stretch, steps, measured):
+    """Exponents after each step: of the counted QRs so far, over the steps they cover."""
+    total = np.cumsum(np.where(measured[..., None], stretch, 0.0), axis=1)
+    covered = np.maximum.accumulate(np.where(measured, steps, 0), axis=1)
+    mean = total / np.maximum(covered, 1)[..., None]
+    return np.where(covered[..., None] > 0, mean, np.nan)
+
+
+def _standard_error(stretch, steps, blocks):
+    """`(k,)`, from the counted QRs `(n, k)` of a sequence and the steps counted by then."""
+    if len(stretch) < blocks:
+        return np.full(stretch.shape[-1], np.nan)
+    ends = [part[-1] for part in np.array_split(np.arange(len(stretch)), blocks)]
+    total = np.cumsum(stretch, axis=0)[ends]
+    lengths = np.diff(steps[ends], prepend=0)
+    with np.errstate(invalid="ignore"):  # −∞ − −∞, where a direction was lost
+        means = np.diff(total, axis=0, prepend=0.0) / lengths[:, None]
+        return means.std(axis=0, ddof=1) / np.sqrt(blocks)
