@@ -49,21 +49,54 @@ class FlossingCallback(keras.callbacks.Callback):
         self.history = None
         self._flosser = None
 
-    def on_train_begin(self, logs=None):
-        if self.optimizer is not None and isinstance(self.model, FlossingModel):
+    @property
+    def flosser(self):
+        """The engine that flosses the model."""
+        if isinstance(self.model, FlossingModel):
+            return self.model.flosser
+        # Kept, for the state of its optimiser and its compiled programs.
+        if self._flosser is None or self._flosser.model is not self.model:
+            self._flosser = Flosser(self.model, self.optimizer or "adam")
+        return self._flosser
+
+    @property
+    def flossed(self):
+        """The number of flossing steps of this `fit` so far, before a kill too."""
+        return self.flosser.iterations - self._before
+
+    def set_model(self, model):
+        super().set_model(model)
+        if self.optimizer is not None and isinstance(model, FlossingModel):
             raise ValueError(
                 "A `FlossingModel` flosses with the `flossing_optimizer` of its `compile`: "
                 "leave out `optimizer`."
             )
+        # Before any callback has restored anything.
+        self._before = self.flosser.begin_fit()
+        self._begun = False
 
-    def floss(self):
-        """Takes the flossing steps; returns their History."""
-        if isinstance(self.model, FlossingModel):
-            floss = self.model.floss
-        else:
-            # Kept, for the state of its optimiser and its compiled program.
-            if self._flosser is None or self._flosser.model is not self.model:
-                self._flosser = Flosser(self.model, self.optimizer or "adam")
-            floss = self._flosser.floss
+    def on_epoch_begin(self, epoch, logs=None):
+        # Not restored in this `fit`, but by whoever passed `initial_epoch`.
+        if epoch > 0 and not self._begun and not self.flossed:
+            self._before = 0
+        self._begun = True
+
+    def floss(self, steps=None, callbacks=()):
+        """Takes flossing steps, on data that go on where this `fit` last flossed.
+
+        Args:
+            steps: how many. Defaults to None, the `steps` of this callback.
+            callbacks: Keras callbacks of the flossing steps.
+
+        Returns:
+            Their History.
+        """
         verbose = self.params["verbose"] if self.verbose == "auto" else self.verbose
-        return floss(self.x, self.steps, verbose=verbose, **self.settings)
+        return self.flosser.floss(
+            self.x,
+            steps or self.steps,
+            start=self.flossed,
+            callbacks=callbacks,
+            verbose=verbose,
+            **self.settings,
+        )

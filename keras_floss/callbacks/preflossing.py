@@ -1,6 +1,9 @@
 """Flossing before training."""
 
+import keras
+
 from keras_floss.callbacks.flossing_callback import FlossingCallback
+from keras_floss.lyapunov.checks import check_positive_int
 
 
 class Preflossing(FlossingCallback):
@@ -12,10 +15,16 @@ class Preflossing(FlossingCallback):
     `keras.callbacks.BackupAndRestore` found an interrupted run: the weights are then
     those of a network that was flossed.
 
+    A `FlossingModel` is saved by the `keras.callbacks.BackupAndRestore` of the same `fit`
+    while it is flossed and after, so that a run that is killed goes on where it was, in
+    the middle of preflossing too. A plain Keras model does not carry the state of the
+    flossing optimiser: if it is killed before its first epoch ends, it is flossed anew.
+
     Args:
         x: inputs to floss on: an array or tensor, a batched `tf.data.Dataset`, a
             `keras.utils.PyDataset` or a generator, with or without targets.
         steps: number of flossing steps. Defaults to 500.
+        save_freq: number of flossing steps from one backup to the next. Defaults to 100.
         batch_size, window, k, target, warmup, qr_interval, layers, seed: as in
             `FlossingModel.floss`, with its defaults.
         optimizer: the flossing optimiser, or its name, for a plain Keras model. A
@@ -25,8 +34,8 @@ class Preflossing(FlossingCallback):
             given to.
 
     Attributes:
-        history: a `keras.callbacks.History` with an entry for each flossing step once it
-            has flossed, else None; `FlossingModel.floss` lists its keys.
+        history: a `keras.callbacks.History` with an entry for each flossing step that it
+            took in this process, or None; `FlossingModel.floss` lists its keys.
 
     Raises:
         ValueError: a setting out of its range; when training begins, a model without a
@@ -48,7 +57,40 @@ class Preflossing(FlossingCallback):
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
     """
 
+    def __init__(self, x, steps=500, *, save_freq=100, **settings):
+        super().__init__(x, steps, **settings)
+        check_positive_int("save_freq", save_freq)
+        self.save_freq = save_freq
+        self._finished = False
+
     # Not in `on_train_begin`: there other callbacks may still restore weights.
     def on_epoch_begin(self, epoch, logs=None):
-        if self.history is None and epoch == 0:
-            self.history = self.floss()
+        super().on_epoch_begin(epoch, logs)
+        if self._finished or epoch > 0:
+            return
+        done = self.flosser.claim(self.steps)
+        if done < self.steps:
+            back_up = BackUp(self.model, epoch, self.save_freq)
+            self.history = self.floss(self.steps - done, callbacks=[back_up])
+            back_up.save()
+        self._finished = True
+
+
+class BackUp(keras.callbacks.Callback):
+    """Saves a FlossingModel every so many flossing steps, by its BackupAndRestore."""
+
+    def __init__(self, model, epoch, save_freq):
+        super().__init__()
+        self.save = lambda: model.back_up(epoch) if hasattr(model, "back_up") else None
+        self._save_freq = save_freq
+
+    def _times(self):
+        return int(self.model.optimizer.iterations) // self._save_freq
+
+    def on_train_begin(self, logs=None):
+        self._saved = self._times()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._times() > self._saved:
+            self._saved = self._times()
+            self.save()

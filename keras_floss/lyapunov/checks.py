@@ -12,6 +12,12 @@ def check_positive_int(name, value):
         raise ValueError(f"`{name}` must be an integer of at least 1. Received: {value!r}")
 
 
+def check_positive(name, value):
+    """A finite number of more than 0."""
+    if not _is_number(value) or not math.isfinite(value) or value <= 0:
+        raise ValueError(f"`{name}` must be a finite number above 0. Received: {value!r}")
+
+
 def check_k(k, dim, owner):
     """The number of exponents, None standing for all `dim` of them."""
     if k is None:

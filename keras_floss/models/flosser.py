@@ -12,7 +12,7 @@ from keras_floss.models.history import StepHistory
 from keras_floss.models.program import FlossingProgram
 from keras_floss.models.recording import choose_layers, recurrent_layers
 from keras_floss.models.settings import Settings
-from keras_floss.models.source import endless, inputs_of, peek
+from keras_floss.models.source import endless, from_batch, inputs_of, peek
 
 
 class Flosser:
@@ -27,13 +27,36 @@ class Flosser:
         self.model = model
         self.optimizer = keras.optimizers.get(optimizer)
         self._programs = {}
+        self._claimed = 0
 
-    def floss(self, x, steps=500, *, verbose="auto", **settings):
-        """Takes `steps` flossing steps; see `FlossingModel.floss`."""
+    @property
+    def iterations(self):
+        """The number of flossing steps taken, without skipped ones."""
+        return int(self.optimizer.iterations)
+
+    def begin_fit(self):
+        """Tells that a `fit` begins, before anything is restored; returns `iterations`."""
+        self._claimed = self.iterations
+        return self.iterations
+
+    def claim(self, steps):
+        """Claims the next `steps` steps of this `fit`.
+
+        Returns how many of them were done before the `fit` was interrupted and restored.
+        """
+        done = min(max(self.iterations - self._claimed, 0), steps)
+        self._claimed += steps
+        return done
+
+    def floss(self, x, steps=500, *, start=0, callbacks=(), verbose="auto", **settings):
+        """Takes `steps` flossing steps; see `FlossingModel.floss`.
+
+        Args:
+            start: number of batches of `x` to pass over first.
+            callbacks: Keras callbacks of the flossing steps; `stop_training` ends them.
+        """
         check_positive_int("steps", steps)
-        settings = Settings(**settings)
-        first, source = peek(endless(x, settings.batch_size, settings.seed))
-        program = self._program(settings, first)
+        program, source = self._prepare(x, start, settings)
         self.build_optimizer()
         history = StepHistory(program.layer_names)
         program.fit(
@@ -41,9 +64,15 @@ class Flosser:
             steps_per_epoch=steps,
             shuffle=False,
             verbose=verbose,
-            callbacks=[history],
+            callbacks=[history, *callbacks],
         )
         return history
+
+    def look(self, x, *, start=0, **settings):
+        """What a flossing step on batch `start` of `x` would log, as a dict of floats."""
+        program, source = self._prepare(x, start, settings)
+        logs = program.evaluate(source, steps=1, verbose=0, return_dict=True)
+        return {name: float(value) for name, value in logs.items()}
 
     def spectrum(self, x, *, batch_size=None, steps=None, verbose=0, **settings):
         """Exponents by layer; see `FlossingModel.lyapunov_spectrum`."""
@@ -69,6 +98,12 @@ class Flosser:
             variables = [v for v in weights if is_float(v.dtype)]
             with self.model.distribute_strategy.scope():
                 self.optimizer.build(variables)
+
+    def _prepare(self, x, start, settings):
+        """The program of these settings, and its data."""
+        settings = Settings(**settings)
+        first, source = peek(endless(x, settings.batch_size, settings.seed))
+        return self._program(settings, first), from_batch(source, start)
 
     def _program(self, settings, batch):
         """The Keras model that takes flossing steps with these settings."""

@@ -81,6 +81,7 @@ class FlossingModel(keras.Model):
         self.model = model
         self.flossing_optimizer = None
         self._flosser = None
+        self._backups = tuple
         if model is not None and model.built:
             self.built = True
 
@@ -109,6 +110,30 @@ class FlossingModel(keras.Model):
         self._flosser = lambda: flosser
         if self.built:
             flosser.build_optimizer()
+
+    def fit(self, *args, **kwargs):
+        """As `keras.Model.fit`."""
+        arguments = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+        callbacks = arguments.get("callbacks")
+        # Of a `keras.callbacks.CallbackList`, what is in it.
+        callbacks = keras.tree.flatten(getattr(callbacks, "callbacks", callbacks))
+        kind = keras.callbacks.BackupAndRestore
+        backups = tuple(c for c in callbacks if isinstance(c, kind))
+        self._backups = lambda: backups
+        try:
+            return super().fit(*args, **kwargs)
+        finally:
+            self._backups = tuple
+
+    def back_up(self, epoch):
+        """Has the BackupAndRestore of the `fit` under way save, to go on at `epoch`."""
+        for backup in self._backups():
+            save_freq = backup.save_freq
+            if save_freq is not False:
+                # Whatever its frequency, it saves at the end of the epoch before.
+                backup.save_freq = "epoch"
+                backup.on_epoch_end(epoch - 1)
+                backup.save_freq = save_freq
 
     def floss(
         self,
@@ -171,7 +196,7 @@ class FlossingModel(keras.Model):
                 inputs cannot be reached, or nothing trainable in them.
             FloatingPointError: 10 steps in a row were not finite.
         """
-        return self._compiled_flosser().floss(
+        return self.flosser.floss(
             x,
             steps,
             batch_size=batch_size,
@@ -216,7 +241,7 @@ class FlossingModel(keras.Model):
             several times has the mean over its calls. Where names repeat, `layer.path`
             is the key.
         """
-        return self._compiled_flosser().spectrum(
+        return self.flosser.spectrum(
             x,
             k=k,
             window=window,
@@ -281,7 +306,9 @@ class FlossingModel(keras.Model):
         if self.built:
             self.optimizer.build(self.trainable_variables)
 
-    def _compiled_flosser(self):
+    @property
+    def flosser(self):
+        """The engine that flosses this model with its flossing optimiser."""
         if self._flosser is None:
             raise ValueError("Call `compile` before flossing.")
         return self._flosser()

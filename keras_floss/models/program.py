@@ -47,17 +47,20 @@ class FlossingProgram(keras.Model):
                 variables |= {id(v): v for v in sequence.map.variables if v.trainable}
         return spectra, list(variables.values())
 
+    def losses(self, spectra):
+        """The flossing loss, and that of each layer, of what `spectra` gives."""
+        losses = {
+            name: sum(flossing_loss(*s, self.settings.target) for s in calls) / len(calls)
+            for name, calls in spectra.items()
+        }
+        dtype = keras.backend.result_type(*(x.dtype.name for x in losses.values()))
+        return sum(tf.cast(x, dtype) for x in losses.values()) / len(losses), losses
+
     def train_step(self, data):
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         with tf.GradientTape() as tape:
             spectra, variables = self.spectra(inputs_of(data))
-            losses = {
-                name: sum(flossing_loss(*s, self.settings.target) for s in calls)
-                / len(calls)
-                for name, calls in spectra.items()
-            }
-            dtype = keras.backend.result_type(*(x.dtype.name for x in losses.values()))
-            loss = sum(tf.cast(x, dtype) for x in losses.values()) / len(losses)
+            loss, losses = self.losses(spectra)
             # The optimiser sums over replicas.
             share = loss / replicas
         if not variables:
@@ -69,6 +72,10 @@ class FlossingProgram(keras.Model):
         finite = apply_if_finite(self.optimizer, share, gradients, variables)
         self.skipped.update_state(tf.cast(~finite, tf.float32) / replicas)
         return self._logs(loss, losses, spectra)
+
+    def test_step(self, data):
+        spectra, _ = self.spectra(inputs_of(data))
+        return self._logs(*self.losses(spectra), spectra)
 
     def predict_step(self, data):
         spectra, _ = self.spectra(inputs_of(data))

@@ -36,6 +36,15 @@ def endless(x, batch_size, seed=None):
     return data.shuffle(min(sizes), seed=seed).repeat().batch(batch_size)
 
 
+def from_batch(source, start):
+    """An endless source without its first `start` batches. A generator is left as it is."""
+    if isinstance(source, _Endless):
+        source.start = start
+    elif isinstance(source, tf.data.Dataset) and start:
+        return source.skip(start)
+    return source
+
+
 def inputs_of(batch):
     """The inputs of a batch `x` or `(x, y)` or `(x, y, sample_weight)`."""
     if isinstance(batch, list):
@@ -71,12 +80,13 @@ class _Endless(keras.utils.PyDataset):
             )
         self.dataset = dataset
         self.seed = np.random.SeedSequence(seed).entropy
+        self.start = 0
 
     @property
     def num_batches(self):
         return None
 
     def __getitem__(self, index):
-        turn, place = divmod(index, self.dataset.num_batches)
+        turn, place = divmod(self.start + index, self.dataset.num_batches)
         order = np.random.default_rng([self.seed, turn])
         return self.dataset[int(order.permutation(self.dataset.num_batches)[place])]

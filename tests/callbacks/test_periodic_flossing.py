@@ -48,7 +48,7 @@ def fit(model, callback, epochs=3, **kwargs):
     [
         ({"every": 4}, [4, 8, 12]),
         ({"every": 4, "times": 2}, [4, 8]),
-        ({"every": 15}, [15]),
+        ({"every": 15}, []),
         ({"every": 16}, []),
         ({"every": "epoch"}, [5, 10]),
         ({"every": "epoch", "times": 1}, [5]),
@@ -69,13 +69,12 @@ def test_steps_per_execution_pass_a_multiple():
 
 
 def test_the_weights_move_at_these_updates_only():
-    plain, flossed = make_model(), make_model()
-    fit(plain, Updates(every=100), epochs=1)
-    fit(flossed, Updates(every=5), epochs=1)
-    last = keras_floss.FlossingModel(plain)
-    last.compile("adam", "mse")
-    last.floss(X, steps=2, seed=0, verbose=0)
-    for a, b in zip(last.get_weights(), flossed.get_weights(), strict=True):
+    by_hand, flossed = make_model(), make_model()
+    fit(flossed, Updates(every=5), epochs=2)
+    fit(by_hand, Updates(every=100), epochs=1)
+    by_hand.floss(X, steps=2, seed=0, verbose=0)
+    fit(by_hand, Updates(every=100), epochs=1)
+    for a, b in zip(by_hand.get_weights(), flossed.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
