@@ -1,10 +1,13 @@
-"""Tasks with a delay: the network is asked for bits that it saw d steps ago.
+"""Tasks with a delay: the network is asked for what it saw up to d steps ago.
 
-Both are streams of fair bits in {0, 1}, of shape `(batch, length, 1)`. The sample
-weights are 1 where the target can be known, t ≥ d, and 0 before; the accuracy of chance is
-0.5. (The released code of the flossing paper scores one step more, whose target depends on
-a bit that the network never got.)
+Inputs are fair bits in {0, 1}, of shape `(batch, length, 1)`; three streams of them in the
+spatial XOR, and uniform numbers in the continuous one. The sample weights are 1 where the
+target can be known, t ≥ d, and 0 before; the accuracy of chance is 0.5. (The released code
+of the flossing paper scores one step more, whose target depends on a bit that the network
+never got.)
 """
+
+import functools
 
 import tensorflow as tf
 
@@ -65,27 +68,136 @@ def temporal_xor(delay, length=300, batch_size=16, seed=0):
     References:
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
     """
+    return hierarchical_xor(delay, 1, length, batch_size, seed)
+
+
+def hierarchical_xor(delay, levels=2, length=300, batch_size=16, seed=0):
+    """Hierarchical temporal XOR of 2^h bits: `y_t = XOR_j x_{t−jd/2^h}`, j = 1..2^h.
+
+    The oldest bit came d steps ago; h = 1 is `temporal_xor`.
+
+    Args:
+        delay: d, in time steps, a multiple of 2^h.
+        levels: h. Defaults to 2.
+        length, batch_size, seed: as in `delayed_copy`.
+
+    Returns:
+        As `delayed_copy`.
+
+    Raises:
+        ValueError: h < 1, a d that 2^h does not divide, or no step left to score.
+
+    Example:
+
+    ```python
+    train = keras_floss.tasks.hierarchical_xor(delay=40, levels=2)
+    ```
+
+    References:
+        [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306), released code
+    """
+    check_positive_int("levels", levels)
+    spacing = _spacing(delay, 2**levels)
+
+    def target(bits):
+        shifted = [_shift(bits, j * spacing) for j in range(1, 2**levels + 1)]
+        return functools.reduce(_xor, shifted)
+
+    return _stream(target, delay, length, batch_size, seed)
+
+
+def continuous_xor(delay, length=300, batch_size=16, seed=0):
+    """Delayed temporal XOR of numbers: `y_t = |x_{t−d/2} − x_{t−d}|`, x uniform in [0, 1).
+
+    The best guess without memory, 1/3, has a mean squared error of 1/18.
+
+    Args:
+        delay: d, in time steps, an even number.
+        length, batch_size, seed: as in `delayed_copy`.
+
+    Returns:
+        As `delayed_copy`.
+
+    Raises:
+        ValueError: d < 2 or odd, or no step left to score (d ≥ length).
+
+    Example:
+
+    ```python
+    train = keras_floss.tasks.continuous_xor(delay=40)
+    ```
+
+    References:
+        [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
+    """
+    half = _spacing(delay, 2)
+
+    def target(numbers):
+        return _xor(_shift(numbers, half), _shift(numbers, delay))
+
+    return _stream(target, delay, length, batch_size, seed, draw=_numbers)
+
+
+def spatial_xor(delay, length=300, batch_size=16, seed=0):
+    """Delayed spatial XOR of three streams: `y_t = x¹ XOR x² XOR x³`, all at t − d.
+
+    Args:
+        delay: d, in time steps.
+        length, batch_size, seed: as in `delayed_copy`.
+
+    Returns:
+        As `delayed_copy`, with x of shape `(batch, length, 3)`.
+
+    Raises:
+        ValueError: as `delayed_copy`.
+
+    Example:
+
+    ```python
+    train = keras_floss.tasks.spatial_xor(delay=40)
+    x, y, sample_weight = next(iter(train))  # (16, 300, 3), (16, 300, 1), (16, 300)
+    ```
+
+    References:
+        [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
+    """
+
+    def target(bits):
+        return _shift(functools.reduce(_xor, tf.split(bits, 3, axis=-1)), delay)
+
+    return _stream(target, delay, length, batch_size, seed, channels=3)
+
+
+def _spacing(delay, parts):
+    """`delay / parts`, which must be whole."""
     check_positive_int("delay", delay)
-    if delay % 2:
+    if delay % parts:
         raise ValueError(
-            "`delay` of the temporal XOR is the distance of the older of two bits; the "
-            f"other is half as far, so it must be even. Received: {delay}"
+            f"`delay` is that of the oldest of {parts} equally spaced inputs, so it must "
+            f"be a multiple of {parts}. Received: {delay}"
         )
-    return _stream(
-        lambda bits: tf.abs(_shift(bits, delay // 2) - _shift(bits, delay)),
-        delay,
-        length,
-        batch_size,
-        seed,
-    )
+    return delay // parts
+
+
+def _xor(a, b):
+    return tf.abs(a - b)
+
+
+def _bits(shape, seed):
+    bits = tf.random.stateless_uniform(shape, seed, 0, 2, tf.int64)
+    return tf.cast(bits, tf.float32)
+
+
+def _numbers(shape, seed):
+    return tf.random.stateless_uniform(shape, seed)
 
 
 def _shift(bits, steps):
-    """`bits` of `(batch, length, 1)`, `steps` later, with zeros before the first."""
+    """Inputs of `(batch, length, channels)`, `steps` later, with zeros before the first."""
     return tf.pad(bits[:, :-steps], [[0, 0], [steps, 0], [0, 0]])
 
 
-def _stream(target, delay, length, batch_size, seed):
+def _stream(target, delay, length, batch_size, seed, channels=1, draw=_bits):
     for name, value in (("delay", delay), ("length", length), ("batch_size", batch_size)):
         check_positive_int(name, value)
     if delay >= length:
@@ -97,10 +209,7 @@ def _stream(target, delay, length, batch_size, seed):
     weights = tf.broadcast_to(known, (batch_size, length))
 
     def batch(index):
-        bits = tf.random.stateless_uniform(
-            (batch_size, length, 1), [seed, index], 0, 2, tf.int64
-        )
-        bits = tf.cast(bits, tf.float32)
-        return bits, target(bits), weights
+        inputs = draw((batch_size, length, channels), [seed, index])
+        return inputs, target(inputs), weights
 
     return tf.data.Dataset.counter().map(batch).prefetch(2)

@@ -126,7 +126,7 @@ def test_bad_arguments_are_named(task, arguments, match):
 
 @pytest.mark.parametrize("delay", [1, 3, 19])
 def test_an_odd_delay_has_no_half(delay):
-    with pytest.raises(ValueError, match=rf"`delay`.*even.*{delay}"):
+    with pytest.raises(ValueError, match=rf"`delay`.*multiple of 2.*{delay}"):
         temporal_xor(delay, length=20)
 
 
