@@ -7,23 +7,32 @@ import sys
 
 from keras_floss import __version__
 from keras_floss.experiments import Configuration, run
+from keras_floss.experiments.compare import PICTURE as COMPARISON
+from keras_floss.experiments.compare import compare
 from keras_floss.experiments.configuration import METHODS, TASKS
 from keras_floss.experiments.demo import PICTURE, demo
 
 HELP = {
     "task": "what the network has to learn",
     "method": "none: train it as it is; pre: floss it first; periodic: first, and again "
-    "during training",
+    "at fixed times during training; adaptive: first, and again whenever training has "
+    "moved the exponents",
     "delay": "how many time steps back the answer lies",
+    "levels": "h of the hierarchical XOR, of 2^h bits",
     "length": "time steps of a sequence",
     "units": "units of the network",
     "batch_size": "sequences of a batch",
     "updates": "updates of the weights on the task",
     "learning_rate": "of the task's optimiser, Adam",
     "clipnorm": "to which the gradient of each weight is clipped",
-    "flossing_steps": "flossing steps each time",
+    "flossing_steps": "flossing steps before training, and each time (method periodic)",
     "flossing_every": "updates from one flossing to the next (method periodic)",
     "flossing_times": "how many times to floss during training (method periodic)",
+    "adaptive_every": "updates from one look at the flossing loss to the next (method "
+    "adaptive)",
+    "adaptive_tolerance": "flossing loss past which it is flossed (method adaptive)",
+    "adaptive_steps": "flossing steps at most each time (method adaptive)",
+    "adaptive_until": "updates after which it looks no more (method adaptive)",
     "flossing_learning_rate": "of the flossing optimiser, Adam",
     "window": "time steps of a flossing step",
     "k": "number of Lyapunov exponents that are flossed",
@@ -73,22 +82,62 @@ def make_parser():
     text = "train one network on one task, flossed or not"
     command = commands.add_parser("train", help=text, description=text)
     command.set_defaults(command=run_train, parser=command)
-    for field in dataclasses.fields(Configuration):
-        command.add_argument(
-            "--" + field.name.replace("_", "-"),
-            type=field.type,
-            default=field.default,
-            choices={"task": list(TASKS), "method": METHODS}.get(field.name),
-            metavar=None if field.type is str else field.type.__name__.upper(),
-            help=f"{HELP[field.name]} (default: {field.default})",
-        )
+    _add_knobs(command)
     command.add_argument(
         "--output",
         metavar="DIR",
         help="folder for configuration.json, history.csv, flossing.csv and "
         "model.weights.h5 (default: nothing is written)",
     )
+
+    text = "train with several methods and seeds, side by side, and compare"
+    command = commands.add_parser("compare", help=text, description=text)
+    command.set_defaults(command=run_compare, parser=command)
+    command.add_argument(
+        "--methods",
+        type=lambda text: text.split(","),
+        default=list(METHODS),
+        metavar="METHOD,METHOD,...",
+        help=f"{HELP['method']} (default: {','.join(METHODS)})",
+    )
+    command.add_argument(
+        "--seeds", type=int, default=2, help="number of seeds, from 0 on (default: 2)"
+    )
+    _add_knobs(command, without=("method", "seed"), updates=3000)
+    command.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="runs side by side, with the extra sweep (default: 1)",
+    )
+    command.add_argument(
+        "--output",
+        metavar="DIR",
+        default="keras-floss-compare",
+        help=f"folder for the runs and {COMPARISON}; a run that is done there is not done "
+        "again (default: %(default)s)",
+    )
     return parser
+
+
+def _add_knobs(command, without=(), **defaults):
+    """Adds a flag for each field of `Configuration`."""
+    for field in dataclasses.fields(Configuration):
+        if field.name in without:
+            continue
+        command.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=field.type,
+            default=defaults.get(field.name, field.default),
+            choices={"task": list(TASKS), "method": METHODS}.get(field.name),
+            metavar=None if field.type is str else field.type.__name__.upper(),
+            help=f"{HELP[field.name]} (default: %(default)s)",
+        )
+
+
+def _configuration(options):
+    names = [field.name for field in dataclasses.fields(Configuration)]
+    return Configuration(**{n: getattr(options, n) for n in names if hasattr(options, n)})
 
 
 def run_demo(options):
@@ -99,15 +148,27 @@ def run_demo(options):
 
 def run_train(options):
     """`keras-floss train`"""
-    names = [field.name for field in dataclasses.fields(Configuration)]
-    configuration = Configuration(**{name: getattr(options, name) for name in names})
+    configuration = _configuration(options)
     result = run(configuration, verbose=options.verbose)
     spectrum = result.spectra["trained"]
+    measure, updates = TASKS[configuration.task].measure, result.history["update"][-1]
     print(
-        f"\naccuracy {result.accuracy:.3f} after {result.history['update'][-1]} updates, "
+        f"\n{measure} {result.measure:.3f} after {updates} updates, "
         f"λ_1 {spectrum[0]:+.3f} per time step, {result.seconds:.0f} s"
     )
     if options.output:
         result.save(options.output)
         print(f"Results: {pathlib.Path(options.output)}")
+    return 0
+
+
+def run_compare(options):
+    """`keras-floss compare`"""
+    compare(
+        _configuration(options),
+        options.methods,
+        options.seeds,
+        options.output,
+        options.jobs,
+    )
     return 0

@@ -5,6 +5,8 @@ matplotlib is imported when a picture is drawn: `pip install "keras-floss[plots]
 
 import itertools
 
+import numpy as np
+
 # Okabe and Ito's colours, which differ for colour-blind readers; markers and line styles
 # differ too, for print.
 STYLES = (
@@ -12,6 +14,7 @@ STYLES = (
     {"color": "#D55E00", "marker": "s", "linestyle": "--"},
     {"color": "#009E73", "marker": "^", "linestyle": "-."},
     {"color": "#CC79A7", "marker": "D", "linestyle": ":"},
+    {"color": "#56B4E9", "marker": "v", "linestyle": (0, (6, 2))},
 )
 
 
@@ -35,26 +38,36 @@ def figure(columns=1):
     return result, axes
 
 
-def learning_curves(curves, chance=None, ax=None):
+def learning_curves(curves, chance=None, measure="accuracy", ax=None):
     """Accuracy over updates.
 
     Args:
-        curves: `{label: (updates, accuracies)}`.
+        curves: `{label: (updates, accuracies)}`. The accuracies may be `(seeds, updates)`:
+            then the line is the median, and a band goes from the 20th to the 80th
+            percentile.
         chance: accuracy of guessing, drawn as a line. Defaults to None.
+        measure: what is on the vertical axis. Defaults to `"accuracy"`.
         ax: a matplotlib axis. Defaults to None, a new one.
 
     Returns:
         The axis.
     """
     ax = _axis(ax)
-    for (label, (updates, accuracy)), style in zip(curves.items(), itertools.cycle(STYLES)):
-        ax.plot(updates, accuracy, label=label, markersize=4, **style)
+    for (label, (updates, values)), style in zip(curves.items(), itertools.cycle(STYLES)):
+        values = np.atleast_2d(values)
+        if len(values) > 1:
+            low, high = np.percentile(values, [20, 80], axis=0)
+            ax.fill_between(updates, low, high, color=style["color"], alpha=0.2, lw=0)
+        every = max(1, len(updates) // 12)
+        median = np.median(values, axis=0)
+        ax.plot(updates, median, label=label, markersize=4, markevery=every, **style)
     if chance is not None:
         ax.axhline(chance, color="0.5", linewidth=1, linestyle=":", label="chance")
     ax.set_xlabel("updates")
-    ax.set_ylabel("accuracy")
+    ax.set_ylabel(measure)
     ax.set_xlim(left=0)
-    ax.set_ylim(top=1.02)
+    if measure == "accuracy":
+        ax.set_ylim(top=1.02)
     return _finish(ax)
 
 

@@ -120,14 +120,14 @@ def test_demo_without_matplotlib_says_so_before_it_works(monkeypatch, capsys):
 @pytest.mark.slow
 def test_demo_learns_only_what_is_flossed(tmp_path, capsys):
     plain, flossed = demo(tmp_path, verbose=2)
-    assert plain.accuracy < 0.6
-    assert flossed.accuracy > 0.95
+    assert plain.measure < 0.6
+    assert flossed.measure > 0.95
     assert plain.history["update"] == flossed.history["update"]
     assert 400 <= flossed.history["update"][-1] <= 1000
     # A spectrum moved to zero: the flossed exponents, not the others.
     before, after = flossed.spectra["initial"], flossed.spectra["flossed"]
     assert np.mean(after[:75] ** 2) < 0.05 * np.mean(before[:75] ** 2)
     output = capsys.readouterr().out
-    assert f"{flossed.accuracy:.3f}" in output
+    assert f"{flossed.measure:.3f}" in output
     assert str(tmp_path / PICTURE) in output
     assert (tmp_path / PICTURE).read_bytes().startswith(b"\x89PNG")

@@ -1,14 +1,38 @@
 """One experiment: a task, a network, a method."""
 
 import dataclasses
-import math
+import typing
 
 from keras_floss import tasks
-from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.lyapunov.checks import check_positive, check_positive_int
 from keras_floss.models.settings import Settings
 
-TASKS = {"delayed-copy": tasks.delayed_copy, "temporal-xor": tasks.temporal_xor}
-METHODS = ("none", "pre", "periodic")
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A task, and how well a network does on it.
+
+    Attributes:
+        data: the function that makes its dataset.
+        channels: number of input features.
+        measure: `"accuracy"` of bits, or `"error"`, a mean square, of numbers.
+        chance: the measure of the best guess without memory.
+    """
+
+    data: typing.Callable
+    channels: int = 1
+    measure: str = "accuracy"
+    chance: float = 0.5
+
+
+TASKS = {
+    "delayed-copy": Task(tasks.delayed_copy),
+    "temporal-xor": Task(tasks.temporal_xor),
+    "hierarchical-xor": Task(tasks.hierarchical_xor),
+    "continuous-xor": Task(tasks.continuous_xor, measure="error", chance=1 / 18),
+    "spatial-xor": Task(tasks.spatial_xor, channels=3),
+}
+METHODS = ("none", "pre", "periodic", "adaptive")
 
 # Loss and accuracy are reported as means over so many updates.
 UPDATES_PER_REPORT = 50
@@ -25,6 +49,7 @@ class Configuration:
     task: str = "delayed-copy"
     method: str = "pre"
     delay: int = 40
+    levels: int = 2
     length: int = 300
     units: int = 80
     batch_size: int = 16
@@ -34,6 +59,10 @@ class Configuration:
     flossing_steps: int = 500
     flossing_every: int = 100
     flossing_times: int = 2
+    adaptive_every: int = 50
+    adaptive_tolerance: float = 0.005
+    adaptive_steps: int = 200
+    adaptive_until: int = 1000
     flossing_learning_rate: float = 1e-3
     window: int = 55
     k: int = 75
@@ -54,12 +83,18 @@ class Configuration:
             "flossing_steps",
             "flossing_every",
             "flossing_times",
+            "adaptive_every",
+            "adaptive_steps",
+            "adaptive_until",
         ):
             check_positive_int(name, getattr(self, name))
-        for name in ("learning_rate", "flossing_learning_rate", "clipnorm"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"`{name}` must be more than 0. Received: {value}")
+        for name in (
+            "learning_rate",
+            "flossing_learning_rate",
+            "clipnorm",
+            "adaptive_tolerance",
+        ):
+            check_positive(name, getattr(self, name))
         if self.updates > UPDATES_PER_REPORT and self.updates % UPDATES_PER_REPORT:
             raise ValueError(
                 f"`updates` must be a multiple of {UPDATES_PER_REPORT}, over which results "
@@ -80,8 +115,14 @@ class Configuration:
 
     def data(self, stream=0):
         """An endless dataset of fresh batches; other streams have other bits."""
-        seed = self.seed + stream * 1_000_003
-        return TASKS[self.task](self.delay, self.length, self.batch_size, seed)
+        options = {"levels": self.levels} if self.task == "hierarchical-xor" else {}
+        return TASKS[self.task].data(
+            self.delay,
+            length=self.length,
+            batch_size=self.batch_size,
+            seed=self.seed + stream * 1_000_003,
+            **options,
+        )
 
     def flossing(self):
         """The settings of a flossing pass."""

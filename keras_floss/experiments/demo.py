@@ -68,7 +68,7 @@ def table(plain, flossed):
         rows.append(
             (
                 name,
-                f"{result.accuracy:.3f}",
+                f"{result.measure:.3f}",
                 str(result.history["update"][-1]),
                 f"{spectrum[0]:+.3f}",
                 f"{last:+.3f}",

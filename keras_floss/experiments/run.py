@@ -9,8 +9,8 @@ import time
 import keras
 import numpy as np
 
-from keras_floss.callbacks import PeriodicFlossing, Preflossing
-from keras_floss.experiments.configuration import UPDATES_PER_REPORT, Configuration
+from keras_floss.callbacks import AdaptiveFlossing, PeriodicFlossing, Preflossing
+from keras_floss.experiments.configuration import TASKS, UPDATES_PER_REPORT, Configuration
 from keras_floss.layers import RateRNN
 from keras_floss.models import FlossingModel
 
@@ -25,8 +25,9 @@ class Result:
     Attributes:
         configuration: what was run.
         model: the trained `FlossingModel`.
-        history: lists `update`, `loss` and `accuracy`; each entry is a mean over the
-            updates since the one before, each measured on a fresh batch before the update.
+        history: lists `update`, `loss` and the measure of the task, `accuracy` or `error`;
+            each entry is a mean over the updates since the one before, each measured on a
+            fresh batch before the update.
         flossing: lists by flossing step, or empty.
         spectra: exponents at stages of the run, `{stage: (units,) array}`.
         seconds: of wall time.
@@ -40,9 +41,9 @@ class Result:
     seconds: float
 
     @property
-    def accuracy(self):
-        """The last accuracy of the run."""
-        return self.history["accuracy"][-1]
+    def measure(self):
+        """The last accuracy of the run, or error."""
+        return self.history[TASKS[self.configuration.task].measure][-1]
 
     def save(self, folder):
         """Writes `configuration.json`, `history.csv`, `flossing.csv` and the weights."""
@@ -60,16 +61,23 @@ class Result:
 def build(configuration):
     """The compiled network of a configuration, the same for the same seed."""
     keras.utils.set_random_seed(configuration.seed)
-    inputs = keras.Input((configuration.length, 1))
+    task = TASKS[configuration.task]
+    inputs = keras.Input((configuration.length, task.channels))
     states = RateRNN(configuration.units, return_sequences=True, name="rate_rnn")(inputs)
     # As in the released code of the flossing paper: N(0, 1), not scaled by 1/√units.
     readout = keras.initializers.RandomNormal(stddev=1.0)
     logits = keras.layers.Dense(1, kernel_initializer=readout, name="readout")(states)
     model = FlossingModel(inputs, logits)
+    if task.measure == "accuracy":
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        metric = keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")
+    else:
+        loss = keras.losses.MeanSquaredError()
+        metric = keras.metrics.MeanSquaredError(name="error")
     model.compile(
         keras.optimizers.Adam(configuration.learning_rate, clipnorm=configuration.clipnorm),
-        loss=keras.losses.BinaryCrossentropy(from_logits=True),
-        weighted_metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
+        loss=loss,
+        weighted_metrics=[metric],
         flossing_optimizer=keras.optimizers.Adam(configuration.flossing_learning_rate),
     )
     return model
@@ -77,14 +85,18 @@ def build(configuration):
 
 def flossing_callbacks(configuration):
     """The callbacks of the configuration's method."""
-    if configuration.method == "none":
+    c = configuration
+    if c.method == "none":
         return []
-    data = configuration.data(FLOSSING_STREAM)
-    settings = {"steps": configuration.flossing_steps, **configuration.flossing()}
-    callbacks = [Preflossing(data, **settings)]
-    if configuration.method == "periodic":
-        every, times = configuration.flossing_every, configuration.flossing_times
-        callbacks.append(PeriodicFlossing(data, every, times=times, **settings))
+    data, settings = c.data(FLOSSING_STREAM), c.flossing()
+    callbacks = [Preflossing(data, c.flossing_steps, **settings)]
+    if c.method == "periodic":
+        schedule = (c.flossing_every, c.flossing_steps, c.flossing_times)
+        callbacks.append(PeriodicFlossing(data, *schedule, **settings))
+    if c.method == "adaptive":
+        steps, until = c.adaptive_steps, c.adaptive_until
+        schedule = (c.adaptive_every, c.adaptive_tolerance, steps, until)
+        callbacks.append(AdaptiveFlossing(data, *schedule, **settings))
     return callbacks
 
 

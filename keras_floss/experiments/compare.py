@@ -1,0 +1,169 @@
+"""Methods and seeds side by side on one task."""
+
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_floss import plots
+from keras_floss.experiments.configuration import TASKS
+from keras_floss.experiments.run import run
+from keras_floss.lyapunov.checks import check_positive_int
+
+PICTURE = "comparison.png"
+DONE = "result.json"
+
+
+def compare(configuration, methods, seeds=2, output="keras-floss-compare", jobs=1):
+    """Runs each method with each seed; prints a table and draws a picture.
+
+    A run that is done is not done again: what it came to is read from `output`.
+
+    Args:
+        configuration: a `Configuration`, but for `method` and `seed`.
+        methods: list of methods.
+        seeds: number of seeds, from 0 on.
+        output: folder of results, one folder a run in it, and of the picture.
+        jobs: number of runs side by side, in processes of their own; more than one, or
+            another `joblib.parallel_config` backend (Dask, Ray), needs joblib.
+
+    Returns:
+        `{method: [history of each seed]}`, the histories as in `Result.history`.
+    """
+    check_positive_int("seeds", seeds)
+    check_positive_int("jobs", jobs)
+    plots.require_matplotlib()
+    output = pathlib.Path(output)
+    # All of them before the first is run, for what is wrong with one of them.
+    configurations = {
+        (method, seed): dataclasses.replace(configuration, method=method, seed=seed)
+        for method in methods
+        for seed in range(seeds)
+    }
+    folders = {key: output / f"{key[0]}-{key[1]}" for key in configurations}
+    missing = [key for key, c in configurations.items() if not is_done(c, folders[key])]
+    todo = [(configurations[key], folders[key], jobs) for key in missing]
+    if todo:
+        print(
+            f"{len(todo)} of {len(configurations)} runs to do, {jobs} at a time. What is "
+            f"done stays in {output}, if this is interrupted.",
+            flush=True,
+        )
+    _run_all(todo, jobs)
+    histories = {
+        method: [read(folders[method, seed]) for seed in range(seeds)] for method in methods
+    }
+    print(f"\n{table(configuration, histories)}\n")
+    path = output / PICTURE
+    draw(configuration, histories).savefig(path, dpi=150)
+    print(f"Picture: {path}")
+    return histories
+
+
+def is_done(configuration, folder):
+    """Whether the run of this very configuration is in the folder, whole."""
+    try:
+        done = json.loads((folder / DONE).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    return done["configuration"] == dataclasses.asdict(configuration)
+
+
+def read(folder):
+    """What a run came to: its history, `flossing_steps` and `seconds`."""
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    history = {name: [float(row[name]) for row in rows] for name in rows[0]}
+    done = json.loads((folder / DONE).read_text())
+    return {**history, **{name: done[name] for name in ("flossing_steps", "seconds")}}
+
+
+def _run_all(todo, jobs):
+    try:
+        import joblib
+    except ImportError as error:
+        if jobs > 1:
+            raise ImportError(
+                'Runs side by side need joblib: pip install "keras-floss[sweep]"'
+            ) from error
+        for arguments in todo:
+            _run(*arguments)
+        return
+    joblib.Parallel(n_jobs=jobs)(joblib.delayed(_run)(*arguments) for arguments in todo)
+
+
+def _run(configuration, folder, jobs):
+    """One run, in a process of its own where there are several jobs."""
+    if jobs > 1:
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        # An error says that the process has run one before, with so many threads.
+        with contextlib.suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+    result = run(configuration, verbose=0)
+    result.save(folder)
+    # Last, and in one stroke: a run without it was interrupted.
+    done = {
+        "configuration": dataclasses.asdict(configuration),
+        "flossing_steps": len(result.flossing.get("flossing_loss", [])),
+        "seconds": result.seconds,
+    }
+    part = folder / (DONE + ".part")
+    part.write_text(json.dumps(done, indent=2) + "\n")
+    part.replace(folder / DONE)
+    measure = TASKS[configuration.task].measure
+    print(
+        f"{configuration.method}, seed {configuration.seed}: {measure} "
+        f"{result.measure:.3f} in {result.seconds:.0f} s",
+        flush=True,
+    )
+
+
+def table(configuration, histories):
+    """The last measure of each method and seed, their median, and what it took."""
+    measure = TASKS[configuration.task].measure
+    seeds = len(next(iter(histories.values())))
+    updates = configuration.updates
+    head = [measure, *(f"seed {s}" for s in range(seeds)), "median", "flossing steps", "s"]
+    rows = [head]
+    for method, runs in histories.items():
+        last = [each[measure][-1] for each in runs]
+        steps = [str(each["flossing_steps"]) for each in runs]
+        seconds = np.median([each["seconds"] for each in runs])
+        values = [f"{value:.3f}" for value in (*last, np.median(last))]
+        rows.append([method, *values, ", ".join(steps), f"{seconds:.0f}"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    chance = TASKS[configuration.task].chance
+    note = (
+        f"({configuration.task}, delay {configuration.delay}, {updates} updates; mean of "
+        f"the last {updates - _before_last(histories)}; chance is {chance:.3g}; s: median "
+        "seconds)"
+    )
+    return "\n".join([*lines, note])
+
+
+def _before_last(histories):
+    """The number of updates before those of the last entry."""
+    updates = next(iter(histories.values()))[0]["update"]
+    return int(updates[-2]) if len(updates) > 1 else 0
+
+
+def draw(configuration, histories):
+    """Learning curves by method: the median over seeds and the range of most of them."""
+    task = TASKS[configuration.task]
+    figure, axis = plots.figure()
+    curves = {
+        method: (runs[0]["update"], [each[task.measure] for each in runs])
+        for method, runs in histories.items()
+    }
+    plots.learning_curves(curves, chance=task.chance, measure=task.measure, ax=axis)
+    axis.set_title(f"{configuration.task}, delay {configuration.delay}")
+    return figure
