@@ -4,6 +4,8 @@ NumPy: closed-form steps and Jacobians by hand, one sequence at a time, QR by LA
 TensorFlow: the same loop unrolled and eager, so that autodiff gives the gradient.
 """
 
+import typing
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -215,3 +217,160 @@ def unrolled_exponents(cell, inputs, states, k, warmup=0, qr_interval=1):
             if t > warmup:
                 total += tf.math.log(tf.abs(tf.linalg.diag_part(r)))
     return total / (time - warmup)
+
+
+class Dual:
+    """A vector and its Jacobian in the state: forward differentiation in NumPy.
+
+    `value` is `(n,)` and `slope` `(n, D)`. With it a cell is written as its formula, for
+    any activation, and the Jacobian is exact.
+    """
+
+    __array_ufunc__ = None  # so that array · Dual is left to Dual
+
+    def __init__(self, value, slope):
+        self.value, self.slope = value, slope
+
+    def __add__(self, other):
+        if isinstance(other, Dual):
+            return Dual(self.value + other.value, self.slope + other.slope)
+        return Dual(self.value + other, self.slope)
+
+    def __mul__(self, other):
+        if isinstance(other, Dual):
+            slope = self.value[:, None] * other.slope + other.value[:, None] * self.slope
+            return Dual(self.value * other.value, slope)
+        return Dual(self.value * other, self.slope * other)
+
+    def __rsub__(self, other):
+        return Dual(other - self.value, -self.slope)
+
+    def __matmul__(self, matrix):
+        return Dual(self.value @ matrix, matrix.T @ self.slope)
+
+    def split(self, sections):
+        values = np.split(self.value, sections)
+        return list(map(Dual, values, np.split(self.slope, sections)))
+
+    def apply(self, name):
+        value, slope = ACTIVATIONS[name](self.value)
+        return Dual(value, slope[:, None] * self.slope)
+
+
+def logistic(x):
+    """The logistic function without overflow, and right to rounding on both sides."""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
+
+
+# name -> (value, slope); the slopes keep their precision where the value saturates.
+ACTIVATIONS = {
+    "tanh": lambda x: (np.tanh(x), 4 * logistic(2 * x) * logistic(-2 * x)),
+    "sigmoid": lambda x: (logistic(x), logistic(x) * logistic(-x)),
+    "relu": lambda x: (np.maximum(x, 0), (x > 0) * 1.0),
+    "linear": lambda x: (x, np.ones_like(x)),
+}
+
+
+def concatenate(duals):
+    values, slopes = [d.value for d in duals], [d.slope for d in duals]
+    return Dual(np.concatenate(values), np.concatenate(slopes))
+
+
+def dual_step(cell, noise=None):
+    """`step(x, states) -> states` on lists of Duals, x a vector or a Dual.
+
+    `noise` is None, or a function that perturbs an array: here the weights.
+    """
+    if isinstance(cell, keras.layers.StackedRNNCells):
+        steps = [dual_step(c, noise) for c in cell.cells]
+        counts = [len(keras.tree.flatten(c.state_size)) for c in cell.cells]
+
+        def stacked(x, states):
+            new = []
+            for one, count in zip(steps, counts, strict=True):
+                mine = one(x, states[len(new) : len(new) + count])
+                x, new = mine[0], new + mine
+            return new
+
+        return stacked
+    if hasattr(cell, "dual_step"):
+        return cell.dual_step()
+    kind, n = type(cell).__name__, cell.units
+    name = keras.activations.serialize(cell.activation)
+    w, u = cell.kernel.numpy(), cell.recurrent_kernel.numpy()
+    bias = cell.bias.numpy() if cell.use_bias else np.zeros(w.shape[1])
+    w, u, bias = (x if noise is None else noise(x) for x in (w, u, bias))
+
+    def simple(x, states):
+        return [(states[0] @ u + x @ w + bias).apply(name)]
+
+    def rate(x, states):
+        return [states[0].apply(name) @ u + x @ w + bias]
+
+    def gru(x, states):
+        (h,) = states
+        before, after = bias if np.ndim(bias) == 2 else (bias, 0 * bias)
+        wz, wr, wh = np.split(w, 3, axis=1)
+        uz, ur, uh = np.split(u, 3, axis=1)
+        (bz, br, bh), (az, ar, ah) = np.split(before, 3), np.split(after, 3)
+        z = (h @ uz + x @ wz + (bz + az)).apply("sigmoid")
+        r = (h @ ur + x @ wr + (br + ar)).apply("sigmoid")
+        inner = r * (h @ uh + ah) if cell.reset_after else r * h @ uh
+        candidate = (inner + x @ wh + bh).apply(name)
+        return [z * h + (1 - z) * candidate]
+
+    def lstm(x, states):
+        h, c = states
+        i, f, g, o = (h @ u + x @ w + bias).split([n, 2 * n, 3 * n])
+        i, f, o = (gate.apply("sigmoid") for gate in (i, f, o))
+        c = f * c + i * g.apply(name)
+        return [o * c.apply(name), c]
+
+    kinds = {"SimpleRNNCell": simple, "RateRNNCell": rate, "GRUCell": gru, "LSTMCell": lstm}
+    return kinds[kind]
+
+
+class Definition(typing.NamedTuple):
+    """What the definition of the exponents gives for one sequence.
+
+    Attributes:
+        exponents: `(k,)`; NaN without a counted step, −∞ where a stretch is zero.
+        stretches: `|R_ii|` at every QR, those of the warm-up included: `(QRs, k)`.
+    """
+
+    exponents: np.ndarray
+    stretches: np.ndarray
+
+
+def definition(step, inputs, state, mask, k, warmup=0, qr_interval=1, seed=0, noise=None):
+    """The `Definition` along one sequence.
+
+    Args:
+        step: what `dual_step` returns.
+        inputs: `(time, features)`.
+        state: list of initial states, `(d_i,)`.
+        mask: `(time,)` booleans.
+        k, warmup, qr_interval, seed: as in `lyapunov_exponents`.
+        noise: None, or a function that perturbs an array, to see what rounding does.
+    """
+    noise = noise or (lambda x: x)
+    ends = np.cumsum([len(s) for s in state])
+    state, dim = np.concatenate(state), ends[-1]
+    frame, total, stretches = initial_frame(k, dim, seed).T, np.zeros(k), []
+    valid = inputs[mask]
+    for t, x in enumerate(valid, start=1):
+        new = step(noise(x), Dual(noise(state), np.eye(dim)).split(ends[:-1]))
+        new = concatenate(new)
+        state, frame = new.value, noise(new.slope) @ noise(frame)
+        if (t - warmup) % qr_interval == 0 or t == len(valid):
+            # The error of a QR is one of whole columns, not of each number in them.
+            norms = np.linalg.norm(frame, axis=0) * np.ones((dim, 1))
+            frame, r = np.linalg.qr(frame + (noise(norms) - norms))
+            stretches.append(np.abs(np.diag(r)))
+            if t > warmup:
+                with np.errstate(divide="ignore"):
+                    total = total + np.log(stretches[-1])
+    counted = len(valid) - warmup
+    exponents = total / counted if counted > 0 else np.full(k, np.nan)
+    return Definition(exponents, np.reshape(stretches, (-1, k)))

@@ -20,8 +20,12 @@ def initial_frame(k, dim, seed=0):
 
 def orthonormalise(tangents):
     """`(frame, R)` with tangents = Rᵀ·frame in rows; R is upper triangular."""
-    q, r = tf.linalg.qr(tf.linalg.matrix_transpose(tangents))
-    return tf.linalg.matrix_transpose(q), r
+    # TensorFlow's QR squares without scaling: in float32 tangents of 1e-20 would count
+    # as zero, and those of 1e20 as infinite.
+    size = tf.reduce_max(tf.abs(tangents), axis=(-2, -1), keepdims=True)
+    size = tf.where(size > 0, size, tf.ones_like(size))
+    q, r = tf.linalg.qr(tf.linalg.matrix_transpose(tangents / size))
+    return tf.linalg.matrix_transpose(q), r * size
 
 
 def log_stretch(r, dim):
