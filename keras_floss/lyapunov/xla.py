@@ -11,12 +11,16 @@ import tensorflow as tf
 
 
 def _gradient(op, grad):
-    operand, update, begin = op.inputs
-    d_update = tf.slice(grad, begin, tf.shape(update))
-    d_operand = tf.raw_ops.XlaDynamicUpdateSlice(
-        input=grad, update=tf.zeros_like(update), indices=begin
-    )
-    return d_operand, d_update, None
+    _, update, begin = op.inputs
+    size = tf.shape(update)
+    d_update = tf.slice(grad, begin, size)
+    # To the operand goes what the update does not cover.
+    covered = tf.ones((), tf.bool)
+    for axis, length in enumerate(grad.shape):
+        place = tf.range(length) - begin[axis]
+        inside = (place >= 0) & (place < size[axis])
+        covered &= tf.reshape(inside, [-1] + [1] * (grad.shape.rank - 1 - axis))
+    return tf.where(covered, tf.zeros_like(grad), grad), d_update, None
 
 
 # KeyError: a TensorFlow that has it, or another library that registered it first.
