@@ -6,10 +6,12 @@ import numbers
 import numpy as np
 
 
-def check_positive_int(name, value):
-    """A whole number of at least 1."""
-    if not _is_int(value) or value < 1:
-        raise ValueError(f"`{name}` must be an integer of at least 1. Received: {value!r}")
+def check_positive_int(name, value, least=1):
+    """A whole number of at least 1, or more."""
+    if not _is_int(value) or value < least:
+        raise ValueError(
+            f"`{name}` must be an integer of at least {least}. Received: {value!r}"
+        )
 
 
 def check_positive(name, value):

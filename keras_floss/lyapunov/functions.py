@@ -36,7 +36,7 @@ class FunctionMap:
     def __init__(self, step, name, states, features):
         self.name = name
         self.step = step
-        self._structure = keras.tree.map_structure(lambda _: None, states)
+        self._structure = keras.tree.map_structure(lambda _: 0, states)
         shapes = [s.shape for s in keras.tree.flatten(states)]
         if not shapes or any(s.rank != 2 or not s[1] for s in shapes):
             raise ValueError(
@@ -58,15 +58,21 @@ class FunctionMap:
         """One step: inputs `(batch, features)`, states and result `(batch, d_i)`."""
         state = keras.tree.pack_sequence_as(self._structure, states)
         new = self.step(state, inputs) if self._driven else self.step(state)
-        new = [tf.convert_to_tensor(s) for s in keras.tree.flatten(new)]
-        shapes, wanted = [s.shape for s in new], [s.shape for s in states]
-        if len(new) != len(wanted) or not all(
-            map(tf.TensorShape.is_compatible_with, shapes, wanted)
-        ):
+        try:
+            keras.tree.assert_same_structure(self._structure, new)
+        except ValueError as error:
             raise ValueError(
-                f"`{self.name}` must return a new state of the shape of the old one: "
-                f"{[tuple(s) for s in wanted]}. Received: {[tuple(s) for s in shapes]}"
-            )
+                f"`{self.name}` must return a new state that looks like the old one. "
+                f"Received: {new!r}"
+            ) from error
+        new = [tf.convert_to_tensor(s) for s in keras.tree.flatten(new)]
+        for size, s in zip(self.sizes, new, strict=True):
+            if not s.shape.is_compatible_with((inputs.shape[0], size)):
+                raise ValueError(
+                    f"`{self.name}` must return a new state of the shape of the old one, "
+                    f"(batch, {size}); here the batch is {inputs.shape[0]}. "
+                    f"Received shape: {s.shape}"
+                )
         return [tf.cast(s, self.dtype) for s in new]
 
 
@@ -75,24 +81,32 @@ def function_inputs(step, inputs, initial_state):
 
     A number of steps becomes inputs with no features.
     """
-    if initial_state is None:
+    if initial_state is None or not keras.tree.flatten(initial_state):
         raise ValueError(
             "A plain function wants an `initial_state`, of shape (batch, size). "
-            f"Received initial_state=None with: {step!r}"
+            f"Received initial_state={initial_state} with: {step!r}"
         )
-    if all(np.isscalar(x) for x in keras.tree.flatten(initial_state)):
-        # [[0.1, 0.1]] is one state and no structure of numbers.
-        initial_state = tf.convert_to_tensor(initial_state)
-    initial_state = keras.tree.map_structure(tf.convert_to_tensor, initial_state)
-    if isinstance(inputs, numbers.Integral) and not isinstance(inputs, bool):
-        if inputs < 1:
+    initial_state = _as_state(initial_state)
+    if inputs is None or np.isscalar(inputs):
+        whole = isinstance(inputs, numbers.Integral) and not isinstance(inputs, bool)
+        if not whole or inputs < 1:
             raise ValueError(
-                f"`inputs`, the number of steps, must be at least 1. Received: {inputs}"
+                "`inputs` of a plain function must be of shape (batch, time, features), "
+                f"or a number of steps, an integer of at least 1. Received: {inputs!r}"
             )
         first = keras.tree.flatten(initial_state)[0]
         batch = extent(first, 0) if first.shape.rank else 1
         inputs = tf.zeros((batch, int(inputs), 0))
     return inputs, initial_state
+
+
+def _as_state(state):
+    """A state as tensors, where [[0.1, 0.1]] is one and no structure of numbers."""
+    if isinstance(state, dict):
+        return {name: _as_state(value) for name, value in state.items()}
+    if not tf.is_tensor(state) and all(map(np.isscalar, keras.tree.flatten(state))):
+        return tf.convert_to_tensor(state)
+    return keras.tree.map_structure(tf.convert_to_tensor, state)
 
 
 def _check_arguments(step, name, driven):

@@ -126,6 +126,13 @@ def as_sequence(rnn, inputs, initial_state=None, mask=None):
     return Sequence(step, inputs, states, mask)
 
 
+def cut_batch(sequence, batch_size):
+    """The first sequences; None: all."""
+    cell_map, inputs, states, mask = sequence
+    mask = None if mask is None else mask[:batch_size]
+    return Sequence(cell_map, inputs[:batch_size], [s[:batch_size] for s in states], mask)
+
+
 def cut_window(sequence, window):
     """The first `window` steps of each sequence, from its first valid one; None: all."""
     cell_map, inputs, states, mask = sequence

@@ -95,9 +95,7 @@ def lyapunov_statistics(
     """
     if not tf.executing_eagerly():
         raise ValueError("`lyapunov_statistics` gives NumPy arrays: call it eagerly.")
-    check_positive_int("blocks", blocks)
-    if blocks < 2:
-        raise ValueError(f"`blocks` must be an integer of at least 2. Received: {blocks}")
+    check_positive_int("blocks", blocks, least=2)
     sweep = call_traced(
         _sweep,
         rnn,
@@ -117,12 +115,14 @@ def lyapunov_statistics(
     steps = np.cumsum(counted, axis=1)
     running = _running(stretch, steps, measured)
     exponents = running[:, -1]
-    if (condition * rounding > TOLERANCE).any():
+    # With a QR at every step it is the dynamics that take a direction away.
+    lost_between = qr_interval > 1 and (lost & measured[..., None]).any()
+    if lost_between or (condition * rounding > TOLERANCE).any():
         warnings.warn(
             "Between two QRs the tangents came near to parallel (condition "
-            f"{np.nanmax(condition):.0e}), past what {sweep[0].dtype.name} bears: the "
-            "trailing exponents are in doubt. Shorten `qr_interval`, take fewer "
-            "exponents, or compute in float64.",
+            f"{np.nanmax(condition):.0e}{' and more' if lost_between else ''}), past what "
+            f"{sweep[0].dtype.name} bears: the trailing exponents are in doubt. Shorten "
+            "`qr_interval`, take fewer exponents, or compute in float64.",
             stacklevel=2,
         )
     errors = [

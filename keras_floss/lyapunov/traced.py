@@ -25,12 +25,12 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
         return function(as_sequence(rnn, inputs, initial_state, mask), **settings)
     # Variables cannot be made while a function is traced for the second time.
     arguments = prepare(rnn, inputs, initial_state, mask)
-    functions = _traces.setdefault(rnn, {})
+    functions = _functions_of(rnn)
     key = (function, *settings.items())
     if key not in functions:
         # A `partial` counts as a function of its own when TensorFlow looks for one that
         # is traced over and over; closures of one definition do not.
-        call = functools.partial(_call, function, weakref.ref(rnn), settings)
+        call = functools.partial(_call, function, _reference(rnn), settings)
         functions[key] = tf.function(call, autograph=False)
     return functions[key](*arguments)
 
@@ -39,6 +39,23 @@ def _call(function, rnn, settings, inputs, initial_state, mask):
     return function(as_sequence(rnn(), inputs, initial_state, mask), **settings)
 
 
-# Layer -> {(function, settings): tf.function}. The functions hold the layer by a weak
-# reference, so that the traces go when the layer goes.
-_traces = weakref.WeakKeyDictionary()
+# id of a layer -> {(function, settings): tf.function}. The functions hold the layer by a
+# weak reference, and go when it goes.
+_traces = {}
+
+
+def _functions_of(rnn):
+    if id(rnn) not in _traces:
+        try:
+            weakref.finalize(rnn, _traces.pop, id(rnn), None)
+        except TypeError:  # has no weak references, so nothing of it can be kept
+            return {}
+        _traces[id(rnn)] = {}
+    return _traces[id(rnn)]
+
+
+def _reference(rnn):
+    try:
+        return weakref.ref(rnn)
+    except TypeError:
+        return lambda: rnn
