@@ -1,6 +1,7 @@
 """The Keras layer that adds the flossing loss of the layer it wraps."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_floss.lyapunov.cells import CellMap
@@ -12,7 +13,13 @@ from keras_floss.lyapunov.checks import (
     check_target,
 )
 from keras_floss.lyapunov.loss import flossing_loss
-from keras_floss.lyapunov.recurrent import as_sequence, check_recurrent, directions
+from keras_floss.lyapunov.recurrent import (
+    as_sequence,
+    check_recurrent,
+    cut_batch,
+    cut_window,
+    directions,
+)
 from keras_floss.lyapunov.spectrum import sequence_spectrum
 
 
@@ -36,7 +43,12 @@ class LyapunovRegularizer(keras.layers.Wrapper):
             there is one term for each direction.
         k: number of exponents. Defaults to None, all of them.
         target: the exponent aimed at, per time step, or a list of k. Defaults to 0.0.
-        strength: weight of the term. Defaults to 1.0.
+        strength: weight of the term, kept as a variable that a callback may `assign` to.
+            Defaults to 1.0.
+        batch_size: number of sequences that the term is computed from, the first of each
+            batch. Defaults to None, all of them.
+        window: number of time steps that it is computed from, from the first valid one
+            on. Defaults to None, all of them.
         warmup: number of first valid steps that are not counted. Defaults to 0.
         qr_interval: number of steps from one QR to the next. Defaults to 1.
         seed: of the frame to start from. Defaults to 0.
@@ -68,6 +80,8 @@ class LyapunovRegularizer(keras.layers.Wrapper):
         k=None,
         target=0.0,
         strength=1.0,
+        batch_size=None,
+        window=None,
         warmup=0,
         qr_interval=1,
         seed=0,
@@ -81,9 +95,10 @@ class LyapunovRegularizer(keras.layers.Wrapper):
                     f"{rnn!r}"
                 )
         check_strength(strength)
-        check_schedule(warmup, qr_interval)
-        if k is not None:
-            check_positive_int("k", k)
+        for name, value in (("k", k), ("batch_size", batch_size), ("window", window)):
+            if value is not None:
+                check_positive_int(name, value)
+        check_schedule(warmup, qr_interval, window)
         check_target(target, k)
         # A mixed policy would hand weights in half precision to the tangent flow. This
         # layer has none of its own, and the wrapped one casts for itself.
@@ -92,7 +107,11 @@ class LyapunovRegularizer(keras.layers.Wrapper):
         super().__init__(rnn, dtype=dtype, autocast=False, **kwargs)
         self.k = k
         self.target = target
-        self.strength = strength
+        # TensorFlow's: a Keras variable would be a weight, and the weights of this layer
+        # are those of the one it wraps.
+        self.strength = tf.Variable(strength, trainable=False, dtype=tf.float32)
+        self.batch_size = batch_size
+        self.window = window
         self.warmup = warmup
         self.qr_interval = qr_interval
         self.seed = seed
@@ -100,16 +119,17 @@ class LyapunovRegularizer(keras.layers.Wrapper):
 
     def build(self, sequences_shape, initial_state_shape=None):
         super().build(sequences_shape)
-        check_schedule(self.warmup, self.qr_interval, sequences_shape[1])
+        check_schedule(self.warmup, self.qr_interval, self.window or sequences_shape[1])
         for layer in directions(self.layer).values():
             dim = CellMap(layer.cell, layer.name).dim
             check_target(self.target, check_k(self.k, dim, layer.name))
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
-        if training and self.strength:
+        if training:
             penalty = self._penalty(sequences, initial_state, mask)
             # A float64 layer may stand in a model whose loss is float32.
-            self.add_loss(ops.cast(self.strength * penalty, keras.config.floatx()))
+            strength = ops.cast(self.strength, penalty.dtype)
+            self.add_loss(ops.cast(strength * penalty, keras.config.floatx()))
         return self.layer(
             sequences, initial_state=initial_state, mask=mask, training=training
         )
@@ -122,8 +142,9 @@ class LyapunovRegularizer(keras.layers.Wrapper):
             states = [initial_state[:half], initial_state[half:]] if half else [None] * 2
         penalties = []
         for layer, state in zip(layers, states, strict=True):
+            sequence = as_sequence(layer, sequences, state, mask)
             spectrum = sequence_spectrum(
-                as_sequence(layer, sequences, state, mask),
+                cut_window(cut_batch(sequence, self.batch_size), self.window),
                 self.k,
                 warmup=self.warmup,
                 qr_interval=self.qr_interval,
@@ -143,7 +164,9 @@ class LyapunovRegularizer(keras.layers.Wrapper):
             **super().get_config(),
             "k": self.k,
             "target": self.target,
-            "strength": self.strength,
+            "strength": float(self.strength),
+            "batch_size": self.batch_size,
+            "window": self.window,
             "warmup": self.warmup,
             "qr_interval": self.qr_interval,
             "seed": self.seed,

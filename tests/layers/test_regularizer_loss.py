@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference import compiled
 
 from keras_floss import LyapunovRegularizer, lyapunov_exponents
 
@@ -66,15 +67,32 @@ def test_a_bidirectional_has_a_term_for_each_direction():
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
-def test_nothing_is_added_outside_of_training_or_with_strength_zero():
+def test_nothing_is_added_outside_of_training():
     wrapped = LyapunovRegularizer(layers.GRU(3))
     wrapped(X)
     assert wrapped.losses == []
     wrapped(X, training=False)
     assert wrapped.losses == []
-    off = LyapunovRegularizer(layers.GRU(3), strength=0)
-    off(X, training=True)
-    assert off.losses == []
+
+
+def test_the_strength_is_a_variable_and_no_weight():
+    wrapped = LyapunovRegularizer(layers.GRU(3), strength=0.0)
+    wrapped(X)
+    added = compiled(lambda x: (wrapped(x, training=True), wrapped.losses)[1], False)
+    assert float(added(X)[0]) == 0
+    wrapped.strength.assign(2.0)
+    twice = float(added(X)[0])  # without a new trace
+    expected = np.mean(np.square(lyapunov_exponents(wrapped.layer, X)))
+    np.testing.assert_allclose(twice, 2 * expected, rtol=1e-5)
+    assert wrapped.get_config()["strength"] == 2.0
+    assert len(wrapped.weights) == len(wrapped.layer.weights)
+
+
+def test_a_part_of_the_batch_and_a_window_of_its_own():
+    wrapped = LyapunovRegularizer(layers.GRU(3), batch_size=2, window=5, warmup=1)
+    wrapped(X, training=True)
+    expected = lyapunov_exponents(wrapped.layer, X[:2, :5], warmup=1)
+    np.testing.assert_allclose(wrapped.losses[0], np.mean(expected**2), rtol=1e-5)
 
 
 def test_a_sequence_that_is_all_padding_adds_nothing():
