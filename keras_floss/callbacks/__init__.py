@@ -1,5 +1,6 @@
 """Keras callbacks that floss a model before and during `fit`."""
 
 from keras_floss.callbacks.adaptive_flossing import AdaptiveFlossing as AdaptiveFlossing
+from keras_floss.callbacks.lyapunov_monitor import LyapunovMonitor as LyapunovMonitor
 from keras_floss.callbacks.periodic_flossing import PeriodicFlossing as PeriodicFlossing
 from keras_floss.callbacks.preflossing import Preflossing as Preflossing

@@ -27,15 +27,14 @@ class UpdateClock:
         self._start, self._passed = self._iterations(), None
 
     def on_epoch_begin(self, epoch):
-        now = self._iterations()
         if self._passed is None:
             # Not restored here, but by whoever passed `initial_epoch`.
-            if epoch > 0 and now == self._start:
+            if epoch > 0 and not self.updates():
                 self._start = 0
             # The multiple that an interrupted run met last may not have been acted on.
-            last = max(now - self._start - self._model.steps_per_execution, 0)
+            last = max(self.updates() - self._model.steps_per_execution, 0)
             self._passed = last // self.every
-        self._before_epoch = now - self._start
+        self._before_epoch = self.updates()
 
     def on_train_batch_begin(self, batch):
         """How many multiples were passed so far, if that has changed; else None."""
@@ -43,11 +42,15 @@ class UpdateClock:
         # updates under way. It may count less than the batches (gradient accumulation).
         if (self._before_epoch + batch) // self.every <= self._passed:
             return None
-        now = (self._iterations() - self._start) // self.every
+        now = self.updates() // self.every
         if now <= self._passed:
             return None
         self._passed = now
         return now
+
+    def updates(self):
+        """The number of updates of this run so far."""
+        return self._iterations() - self._start
 
     def _iterations(self):
         return int(self._model.optimizer.iterations)

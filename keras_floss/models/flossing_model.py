@@ -1,10 +1,16 @@
 """The model with a flossing optimiser."""
 
+import dataclasses
 import inspect
 
 import keras
+import tensorflow as tf
 
+from keras_floss.lyapunov.checks import check_strength
 from keras_floss.models.flosser import Flosser
+from keras_floss.models.penalty import Penalty
+from keras_floss.models.settings import Settings
+from keras_floss.models.source import inputs_of
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
@@ -24,7 +30,18 @@ class FlossingModel(keras.Model):
             model, with `outputs`. None in a subclass that has its own `call`.
         outputs: the outputs of a functional model.
         inputs: the inputs of a functional model, as a keyword in place of `model`.
+        strength: adds `strength · flossing loss` to the loss of every training step:
+            joint flossing. Defaults to None, none.
+        joint: dict of settings of joint flossing: `batch_size`, `window`, `k`, `target`,
+            `warmup`, `qr_interval`, `layers` and `seed`, as in `floss`, with its
+            defaults: one sequence of each batch, and all of it.
         name: name of the model. Defaults to that of the wrapped one.
+
+    Attributes:
+        strength: variable, of joint flossing; a callback may `assign` to it. At 0 the
+            penalty is not computed. None without joint flossing. The logs of training
+            then have `flossing_loss`, and `flossing_skipped`, the number of steps of the
+            epoch whose penalty was not finite and was left out.
 
     Examples:
 
@@ -60,7 +77,17 @@ class FlossingModel(keras.Model):
         # `keras.Model.__new__` drops the arguments, which Keras makes the config of.
         return keras.Layer.__new__(cls, *args, **kwargs)
 
-    def __init__(self, model=None, outputs=None, *, inputs=None, name=None, **kwargs):
+    def __init__(
+        self,
+        model=None,
+        outputs=None,
+        *,
+        inputs=None,
+        strength=None,
+        joint=None,
+        name=None,
+        **kwargs,
+    ):
         if inputs is not None:
             model = inputs
         if outputs is not None:
@@ -82,6 +109,11 @@ class FlossingModel(keras.Model):
         self.flossing_optimizer = None
         self._flosser = None
         self._backups = tuple
+        self._penalty = None
+        if strength is not None:
+            self._make_penalty(strength, joint or {})
+        elif joint is not None:
+            raise ValueError("`joint` is nothing without a `strength`.")
         if model is not None and model.built:
             self.built = True
 
@@ -110,6 +142,50 @@ class FlossingModel(keras.Model):
         self._flosser = lambda: flosser
         if self.built:
             flosser.build_optimizer()
+
+    @property
+    def strength(self):
+        """The strength of joint flossing, a variable, or None."""
+        return None if self._penalty is None else self._penalty().strength
+
+    def _make_penalty(self, strength, settings):
+        check_strength(strength)
+        known = [field.name for field in dataclasses.fields(Settings)]
+        for name in settings:
+            if name not in known:
+                raise ValueError(
+                    f"`joint` has no setting {name!r}. There are: {', '.join(known)}."
+                )
+        self._joint = dict(settings)
+        penalty = Penalty(self, strength, Settings(**settings))
+        self._penalty = lambda: penalty
+        self._flossing_loss = keras.metrics.Mean(name="flossing_loss")
+        self._flossing_skipped = keras.metrics.Sum(name="flossing_skipped")
+
+    def train_step(self, data):
+        if self._penalty is not None:
+            self._penalty().prepare(inputs_of(data))
+        return super().train_step(data)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """As `keras.Model.compute_loss`, with the penalty of joint flossing in training."""
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if training and self._penalty is not None:
+            term, share, skipped = self._penalty().term(x)
+            replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+            self._flossing_loss.update_state(share * replicas)
+            self._flossing_skipped.update_state(skipped / replicas)
+            loss = loss + term
+        return loss
+
+    def test_step(self, data):
+        # The penalty is one of training: its metrics have nothing to say here.
+        ours = (
+            () if self._penalty is None else (self._flossing_loss, self._flossing_skipped)
+        )
+        names = [metric.name for metric in ours]
+        logs = super().test_step(data)
+        return {name: value for name, value in logs.items() if name not in names}
 
     def fit(self, *args, **kwargs):
         """As `keras.Model.fit`."""
@@ -265,10 +341,14 @@ class FlossingModel(keras.Model):
         # them, as any model has.
         if self.model is None or getattr(self, "_auto_config", None) is not None:
             return super().get_config()
+        joint = {}
+        if self._penalty is not None:
+            joint = {"strength": float(self.strength), "joint": self._joint}
         return {
             "name": self.name,
             "trainable": self.trainable,
             "model": keras.saving.serialize_keras_object(self.model),
+            **joint,
         }
 
     # Keras looks for this mark before it makes the config.

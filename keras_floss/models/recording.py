@@ -90,11 +90,18 @@ def choose_layers(available, chosen):
     return {name: layer for name, layer in available.items() if name in wanted}
 
 
-def record(model, inputs, layers):
-    """Calls the model on `inputs`, not training, and returns `{name: [Call, ...]}`."""
+def record(model, inputs, layers, watch=None):
+    """Calls the model on `inputs`, not training, and notes the calls of its layers.
+
+    Args:
+        watch: a GradientTape to watch the inputs of the layers, or None.
+
+    Returns:
+        `({name: [Call, ...]}, outputs)`, the outputs being those of the model.
+    """
     graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-    with _recording(list(layers.values())) as calls:
-        model(inputs, training=False)
+    with _recording(list(layers.values()), watch) as calls:
+        outputs = model(inputs, training=False)
     result = {name: [] for name in layers}
     for name, layer in layers.items():
         result[name] = [c for c in calls if c.layer is layer]
@@ -113,7 +120,7 @@ def record(model, inputs, layers):
                 + " Wrap it in `keras_floss.LyapunovRegularizer` instead, or name the "
                 "layers to floss in `layers`."
             )
-    return result
+    return result, outputs
 
 
 # Layer id -> [number of recordings under way, what takes the recorder out again].
@@ -124,10 +131,10 @@ _local = threading.local()
 
 
 @contextlib.contextmanager
-def _recording(layers):
+def _recording(layers, watch):
     calls = []
-    before = getattr(_local, "calls", None)
-    _local.calls = calls
+    before = getattr(_local, "calls", (None, None))
+    _local.calls = calls, watch
     with _lock:
         for layer in layers:
             if id(layer) not in _patched:
@@ -160,7 +167,11 @@ def _patch(layer):
             bound.arguments["initial_state"] = [
                 v.value for v in keras.tree.flatten(layer.states)
             ]
-        calls = getattr(_local, "calls", None)
+        calls, watch = getattr(_local, "calls", (None, None))
+        if watch is not None:
+            # A tensor of its own for each call, which nothing else depends on.
+            bound.arguments[first] = tf.identity(bound.arguments[first])
+            watch.watch(bound.arguments[first])
         if calls is not None:
             arguments = bound.arguments
             calls.append(

@@ -3,19 +3,17 @@
 import tensorflow as tf
 
 
-def apply_if_finite(optimizer, loss, gradients, variables):
-    """Applies the gradients if they and the loss are finite, on every replica.
+def apply_if_finite(optimizer, result):
+    """Applies `Gradients` if they and the loss are finite, on every replica.
 
     Otherwise variables and optimiser stay as they are. Returns a boolean scalar: whether
     they were applied.
     """
-    finite = tf.reduce_all(
-        [tf.reduce_all(tf.math.is_finite(x)) for x in (loss, *gradients)]
-    )
+    finite, gradients = result.finite(), result.gradients
     context = tf.distribute.get_replica_context()
 
     def apply(gradients):
-        optimizer.apply(gradients, variables)
+        optimizer.apply(gradients, result.variables)
         return True
 
     if context.num_replicas_in_sync == 1:

@@ -1,0 +1,192 @@
+"""Exponents and gradients in the logs of training."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_floss.callbacks.update_clock import UpdateClock
+from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.lyapunov.loss import flossing_loss
+from keras_floss.models import Flosser
+from keras_floss.models.input_gradients import gradient_ends
+from keras_floss.models.settings import Settings
+from keras_floss.models.source import inputs_of
+
+
+class LyapunovMonitor(keras.callbacks.Callback):
+    """Watches the Lyapunov exponents of the recurrent layers during training.
+
+    It looks at the same few sequences each time, before the first update and at the end
+    of every epoch, or every so many updates. At the end of an epoch the newest values go
+    into the `logs`, where History, TensorBoard, CSVLogger, EarlyStopping and KerasTuner
+    find them: put it before those in the list of callbacks. Nothing is trained.
+
+    - `lambda_1`, `lambda_k`: the first and the last exponent, mean over the sequences; per
+      time step, natural logarithm.
+    - `flossing_loss`: mean of `(λ_i − target)²`.
+    - `gradient_first`, `gradient_last`, where there are targets: the norm of the gradient
+      of the task's loss in the inputs of the layer at the first and at the last valid
+      step. The gradient vanishes on its way where the first is much smaller.
+
+    With several recurrent layers all of these are there by layer, as `<layer>/lambda_1`
+    and so on, and `flossing_loss` is their mean too.
+
+    Args:
+        x: what to look at: `(x, y)`, `(x, y, sample_weight)` or `x` alone, arrays or
+            tensors, or a batched `tf.data.Dataset` or `keras.utils.PyDataset`, of which
+            the first batch is kept.
+        every: `"epoch"`, or a number of updates. Defaults to `"epoch"`.
+        k: number of exponents: an int, None for all, or a dict by layer name.
+        batch_size: number of sequences, the first ones. Defaults to 16.
+        log_dir: folder for TensorBoard, which gets a histogram of the exponents of each
+            layer by time; needs the package tensorboard. Defaults to None, none.
+        window, target, warmup, qr_interval, layers, seed: as in `FlossingModel.floss`.
+
+    Attributes:
+        history: dict of lists, an entry for each look: `time` (updates or epochs done),
+            the numbers above, and `<layer>/exponents`, arrays of shape `(k,)`.
+
+    Raises:
+        ValueError: a setting out of its range; when training begins, a model without a
+            recurrent layer, or one that is not compiled.
+
+    Example:
+
+    ```python
+    inputs = keras.Input((300, 1))
+    x = keras.layers.LSTM(64, return_sequences=True)(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
+    model.compile("adam", "mse")
+    monitor = keras_floss.callbacks.LyapunovMonitor((x_train, y_train), k=8, warmup=16)
+    history = model.fit(x_train, y_train, epochs=10, callbacks=[monitor])
+    history.history["lambda_1"]  # a number for each epoch
+    ```
+    """
+
+    def __init__(
+        self,
+        x,
+        every="epoch",
+        k=None,
+        *,
+        batch_size=16,
+        log_dir=None,
+        window=None,
+        target=0.0,
+        warmup=None,
+        qr_interval=1,
+        layers=None,
+        seed=None,
+    ):
+        super().__init__()
+        check_positive_int("batch_size", batch_size)
+        self.every = every
+        self._clock = None if every == "epoch" else UpdateClock(every)
+        self.settings = {
+            "window": window,
+            "k": k,
+            "target": target,
+            "warmup": warmup,
+            "qr_interval": qr_interval,
+            "layers": layers,
+            "seed": seed,
+        }
+        Settings(**self.settings)  # raises here what is wrong with them
+        self.data = _first_batch(x, batch_size)
+        self.history = {}
+        self._flosser = self._gradients = None
+        self._writer = _writer(log_dir) if log_dir else None
+
+    def set_model(self, model):
+        super().set_model(model)
+        if self._clock:
+            self._clock.set_model(model)
+        if self._flosser is None or self._flosser.model is not model:
+            self._flosser = Flosser(model)
+            self._gradients = tf.function(
+                lambda data: gradient_ends(model, data, self.settings["layers"]),
+                autograph=False,
+            )
+        self._started = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._clock:
+            self._clock.on_epoch_begin(epoch)
+        self._epoch = epoch
+
+    # The first look comes after the `on_epoch_begin` of every callback, in which the model
+    # may be flossed.
+    def on_train_batch_begin(self, batch, logs=None):
+        number = self._clock.on_train_batch_begin(batch) if self._clock else None
+        if number is not None:
+            self.look(number * self.every)
+        elif not self._started:
+            self.look(self._epoch if self.every == "epoch" else self._clock.updates())
+        self._started = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.every == "epoch":
+            self.look(epoch + 1)
+        if logs is not None:
+            newest = {name: values[-1] for name, values in self.history.items()}
+            logs |= {n: v for n, v in newest.items() if n != "time" and np.isscalar(v)}
+
+    def look(self, time):
+        """Adds an entry to `history`; `time` is what is written beside it."""
+        values = {"time": time, **self._exponents(), **self._gradient_norms()}
+        for name, value in values.items():
+            self.history.setdefault(name, []).append(value)
+        if self._writer is not None:
+            with self._writer.as_default(step=time):
+                for name, value in values.items():
+                    if not np.isscalar(value):
+                        tf.summary.histogram(name, value[np.isfinite(value)])
+            self._writer.flush()
+
+    def _exponents(self):
+        values, losses = {}, []
+        x = inputs_of(self.data)
+        spectra = self._flosser.spectrum(x, batch_size=len(x), **self.settings)
+        for name, exponents in spectra.items():
+            used = ~np.isnan(exponents).any(axis=-1)
+            target = np.asarray(self.settings["target"], exponents.dtype)
+            losses.append(float(flossing_loss(exponents, used.astype("int32"), target)))
+            mean = exponents[used].mean(axis=0) if used.any() else exponents[0]
+            prefix = f"{name}/" if len(spectra) > 1 else ""
+            if prefix:
+                values[f"{prefix}flossing_loss"] = losses[-1]
+            values[f"{prefix}lambda_1"] = float(mean[0])
+            values[f"{prefix}lambda_k"] = float(mean[-1])
+            values[f"{name}/exponents"] = mean
+        return {"flossing_loss": sum(losses) / len(losses), **values}
+
+    def _gradient_norms(self):
+        if len(self.data) == 1:
+            return {}
+        values = {}
+        ends = self._gradients(self.data)
+        for name, (first, last) in ends.items():
+            prefix = f"{name}/" if len(ends) > 1 else ""
+            values[f"{prefix}gradient_first"] = float(first)
+            values[f"{prefix}gradient_last"] = float(last)
+        return values
+
+
+def _first_batch(x, batch_size):
+    """The first sequences of `x` as tensors: `(x,)`, `(x, y)` or `(x, y, weights)`."""
+    if isinstance(x, keras.utils.PyDataset):
+        x = x[0]
+    elif isinstance(x, tf.data.Dataset):
+        x = next(iter(x))
+    x = x if isinstance(x, tuple) else (x,)
+    return keras.tree.map_structure(lambda a: tf.convert_to_tensor(a[:batch_size]), x)
+
+
+def _writer(log_dir):
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "`log_dir` is for TensorBoard, which is not installed: pip install tensorboard"
+        ) from error
+    return tf.summary.create_file_writer(str(log_dir))

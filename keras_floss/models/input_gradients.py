@@ -1,0 +1,59 @@
+"""How much of the task's gradient arrives at the first and the last step of a sequence."""
+
+import typing
+
+import keras
+import tensorflow as tf
+
+from keras_floss.models.recording import choose_layers, record, recurrent_layers
+
+
+class Ends(typing.NamedTuple):
+    """Norms of the gradient of the task's loss in the inputs of a recurrent layer.
+
+    Attributes:
+        first: at the first valid step of each sequence, over all sequences together.
+        last: at the last valid step.
+    """
+
+    first: tf.Tensor
+    last: tf.Tensor
+
+
+def gradient_ends(model, data, layers=None):
+    """`{layer name: Ends}` for one batch, in the model's inference mode.
+
+    Args:
+        model: a compiled `keras.Model`.
+        data: `(x, y)` or `(x, y, sample_weight)`.
+        layers: recurrent layers, as names or layers. None: all.
+    """
+    layers = choose_layers(recurrent_layers(model), layers)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    with tf.GradientTape() as tape:
+        calls, outputs = record(model, x, layers, watch=tape)
+        loss = model.compute_loss(x, y, outputs, sample_weight, training=False)
+    gradients = tape.gradient(
+        loss,
+        {name: [call.inputs for call in each] for name, each in calls.items()},
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
+    result = {}
+    for name, each in calls.items():
+        ends = [_ends(g, call.mask) for g, call in zip(gradients[name], each, strict=True)]
+        # Of a shared layer, the mean over its calls.
+        result[name] = Ends(*(sum(x) / len(ends) for x in zip(*ends, strict=True)))
+    return result
+
+
+def _ends(gradient, mask):
+    """`(first, last)` of a gradient `(batch, time, features)`."""
+    time = tf.shape(gradient)[1]
+    if mask is None:
+        first, last = tf.zeros_like(gradient[:, 0, 0], tf.int32), time - 1
+        last = tf.zeros_like(first) + last
+    else:
+        mask = tf.cast(mask, tf.int32)
+        first = tf.argmax(mask, axis=1, output_type=tf.int32)
+        last = time - 1 - tf.argmax(mask[:, ::-1], axis=1, output_type=tf.int32)
+    return [tf.norm(tf.gather(gradient, t, axis=1, batch_dims=1)) for t in (first, last)]

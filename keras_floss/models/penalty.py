@@ -1,0 +1,80 @@
+"""Joint flossing: the flossing loss as a term of the task's loss."""
+
+import threading
+
+import keras
+import tensorflow as tf
+
+from keras_floss.models.flossing_pass import FlossingPass
+from keras_floss.models.recording import choose_layers, recurrent_layers
+from keras_floss.models.settings import Settings
+
+
+class Penalty:
+    """`strength · flossing loss` of a model, to be added to the loss of a train step.
+
+    Args:
+        model: a `keras.Model`.
+        strength: a number.
+        settings: a `Settings`.
+    """
+
+    def __init__(self, model, strength, settings: Settings):
+        self.model = model
+        self.settings = settings
+        # TensorFlow's: a Keras variable would be one of the model's weights, which are to
+        # be those of the plain model.
+        self.strength = tf.Variable(strength, trainable=False, dtype=tf.float32)
+        # MirroredStrategy traces its replicas in threads.
+        self._local = threading.local()
+
+    def prepare(self, inputs):
+        """Computes the penalty and its gradients of a batch, for the next `term`.
+
+        To be called before the tape of the task is opened: XLA has no loop whose gradient
+        is taken inside of a second tape.
+        """
+        available = recurrent_layers(self.model)
+        self.settings.check_names(available)
+        layers = choose_layers(available, self.settings.layers)
+        variables, kinds = [], []
+
+        def compute():
+            result = FlossingPass(self.model, layers, self.settings).gradients(inputs)
+            variables.extend(result.variables)
+            finite = result.finite()
+            kept = [
+                tf.where(finite, x, tf.zeros_like(x))
+                for x in (result.share, *result.gradients)
+            ]
+            kinds.extend((x.shape, x.dtype) for x in kept)
+            return [tf.cast(~finite, tf.float32), *kept]
+
+        def nothing():
+            return [tf.zeros(()), *(tf.zeros(s, d) for s, d in kinds)]
+
+        left_out, share, *gradients = tf.cond(self.strength > 0, compute, nothing)
+        self._local.prepared = (left_out, share, gradients, variables)
+
+    def term(self, inputs):
+        """What to add to the loss of the batch, and for the logs its parts.
+
+        A loss or gradient that is not finite leaves the task's alone. At a strength of 0
+        nothing is computed.
+
+        Returns:
+            `(term, share, left_out)`: the term, the flossing loss over the number of
+            replicas, and whether it was left out.
+        """
+        # A `train_step` that is not Keras's own may not have prepared anything.
+        if getattr(self._local, "prepared", None) is None:
+            self.prepare(inputs)
+        left_out, share, gradients, variables = self._local.prepared
+        self._local.prepared = None
+        dtype = keras.config.floatx()
+        total = tf.cast(share, dtype)
+        for g, v in zip(gradients, variables, strict=True):
+            # Zero, with the gradient g.
+            slope = tf.stop_gradient(g) * (v.value - tf.stop_gradient(v.value))
+            total += tf.cast(tf.reduce_sum(slope), dtype)
+        return tf.cast(self.strength, dtype) * total, tf.cast(share, dtype), left_out
