@@ -10,7 +10,7 @@ UNITS, GAIN, GRID = 16, 2.5, 2.0**20
 TRANSIENT, ALIGNMENT, STEPS = 1000, 1000, 5000
 
 
-@pytest.mark.slow
+@pytest.mark.peers
 def test_a_chaotic_network_has_the_exponents_that_pynamicalsys_finds():
     """s' = tanh(W s), rounded to a grid of 1e-6.
 

@@ -7,6 +7,7 @@ from reference import Dual, compiled, concatenate, definition, make_inputs
 
 from keras_floss import lyapunov_exponents
 
+pytestmark = pytest.mark.peers
 modes = pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
 SEQUENCES, TIME = 2, 6
 # h⁴ and 1e-16 / h are 1e-12 or less in the Jacobians; the condition of R is some 100.
