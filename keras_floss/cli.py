@@ -16,7 +16,7 @@ HELP = {
     "task": "what the network has to learn",
     "method": "none: train it as it is; pre: floss it first; periodic: first, and again "
     "at fixed times during training; adaptive: first, and again whenever training has "
-    "moved the exponents",
+    "moved the exponents; joint: a penalty in every update",
     "delay": "how many time steps back the answer lies",
     "levels": "h of the hierarchical XOR, of 2^h bits",
     "length": "time steps of a sequence",
@@ -33,6 +33,7 @@ HELP = {
     "adaptive_tolerance": "flossing loss past which it is flossed (method adaptive)",
     "adaptive_steps": "flossing steps at most each time (method adaptive)",
     "adaptive_until": "updates after which it looks no more (method adaptive)",
+    "strength": "of the penalty (method joint)",
     "flossing_learning_rate": "of the flossing optimiser, Adam",
     "window": "time steps of a flossing step",
     "k": "number of Lyapunov exponents that are flossed",

@@ -106,5 +106,6 @@ def _axis(ax):
 
 def _finish(ax):
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False)
+    # Where it cannot but lie on a curve, it is to be read all the same.
+    ax.legend(facecolor="white", edgecolor="none", framealpha=0.9)
     return ax

@@ -14,13 +14,19 @@ import keras_floss
 README = pathlib.Path(__file__).parent.parent / "README.md"
 DOCUMENTED = [
     keras_floss.lyapunov_exponents,
+    keras_floss.lyapunov_statistics,
     keras_floss.FlossingModel,
     keras_floss.LyapunovRegularizer,
+    keras_floss.callbacks.AdaptiveFlossing,
+    keras_floss.callbacks.LyapunovMonitor,
     keras_floss.callbacks.PeriodicFlossing,
     keras_floss.callbacks.Preflossing,
     keras_floss.layers.RateRNN,
     keras_floss.layers.RateRNNCell,
+    keras_floss.tasks.continuous_xor,
     keras_floss.tasks.delayed_copy,
+    keras_floss.tasks.hierarchical_xor,
+    keras_floss.tasks.spatial_xor,
     keras_floss.tasks.temporal_xor,
 ]
 SMALLER = [
@@ -63,8 +69,9 @@ def test_docstring_example(thing):
         execute(code)
 
 
-def test_readme_examples():
+def test_readme_examples(tmp_path, monkeypatch):
     """They build on each other, as a reader would run them."""
+    monkeypatch.chdir(tmp_path)  # where a backup goes
     namespace = execute("\n".join(examples(README.read_text())))
     (spectrum,) = namespace["spectra"].values()
     assert spectrum.shape == (16, 64)

@@ -32,7 +32,7 @@ TASKS = {
     "continuous-xor": Task(tasks.continuous_xor, measure="error", chance=1 / 18),
     "spatial-xor": Task(tasks.spatial_xor, channels=3),
 }
-METHODS = ("none", "pre", "periodic", "adaptive")
+METHODS = ("none", "pre", "periodic", "adaptive", "joint")
 
 # Loss and accuracy are reported as means over so many updates.
 UPDATES_PER_REPORT = 50
@@ -63,6 +63,7 @@ class Configuration:
     adaptive_tolerance: float = 0.005
     adaptive_steps: int = 200
     adaptive_until: int = 1000
+    strength: float = 1.0
     flossing_learning_rate: float = 1e-3
     window: int = 55
     k: int = 75
@@ -93,6 +94,7 @@ class Configuration:
             "flossing_learning_rate",
             "clipnorm",
             "adaptive_tolerance",
+            "strength",
         ):
             check_positive(name, getattr(self, name))
         if self.updates > UPDATES_PER_REPORT and self.updates % UPDATES_PER_REPORT:

@@ -67,7 +67,10 @@ def build(configuration):
     # As in the released code of the flossing paper: N(0, 1), not scaled by 1/√units.
     readout = keras.initializers.RandomNormal(stddev=1.0)
     logits = keras.layers.Dense(1, kernel_initializer=readout, name="readout")(states)
-    model = FlossingModel(inputs, logits)
+    joint = {}
+    if configuration.method == "joint":
+        joint = {"strength": configuration.strength, "joint": configuration.flossing()}
+    model = FlossingModel(inputs, logits, **joint)
     if task.measure == "accuracy":
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
         metric = keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")
@@ -86,7 +89,7 @@ def build(configuration):
 def flossing_callbacks(configuration):
     """The callbacks of the configuration's method."""
     c = configuration
-    if c.method == "none":
+    if c.method in ("none", "joint"):
         return []
     data, settings = c.data(FLOSSING_STREAM), c.flossing()
     callbacks = [Preflossing(data, c.flossing_steps, **settings)]
