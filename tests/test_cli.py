@@ -1,7 +1,12 @@
 """The command line, as a user meets it."""
 
+import contextlib
 import csv
+import io
 import json
+import re
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -28,7 +33,8 @@ SMALL_FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.it
 
 def test_help_lists_the_commands_and_the_knobs(capsys):
     for arguments, words in (
-        (["--help"], ("demo", "train")),
+        (["--help"], ("demo", "train", "compare")),
+        (["compare", "--help"], ("--methods", "--seeds", "--jobs", "--delay")),
         (["train", "--help"], ("--delay", "--flossing-steps", "temporal-xor", "default")),
     ):
         with pytest.raises(SystemExit) as stop:
@@ -107,8 +113,33 @@ def test_periodic_flosses_before_and_during():
     assert len(result.flossing["flossing_loss"]) == 3 * SMALL["flossing_steps"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "measure"),
+    [
+        (["--task=continuous-xor", "--delay=4"], "error"),
+        (["--task=spatial-xor"], "accuracy"),
+        (["--task=hierarchical-xor", "--levels=3", "--delay=8"], "accuracy"),
+    ],
+    ids=["continuous-xor", "spatial-xor", "hierarchical-xor"],
+)
+def test_train_on_the_other_tasks(flags, measure, tmp_path, capsys):
+    small = [*SMALL_FLAGS, "--updates=2", "--method=none", f"--output={tmp_path}"]
+    assert main(["train", *small, *flags]) == 0
+    value = last(tmp_path, measure)
+    assert f"\n{measure} {value:.3f} after 2 updates" in capsys.readouterr().out
+    if measure == "error":
+        # A mean of squares of outputs that are far from the targets in [0, 1).
+        assert value > 0.1
+
+
+def test_the_levels_must_divide_the_delay(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--task=hierarchical-xor", "--levels=3", "--delay=12"])
+    assert re.search("`delay`.*multiple of 8.*12", capsys.readouterr().err)
+
+
 def test_demo_without_matplotlib_says_so_before_it_works(monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(SystemExit) as stop:
         main(["demo"])
     assert stop.value.code == 2
@@ -131,3 +162,151 @@ def test_demo_learns_only_what_is_flossed(tmp_path, capsys):
     assert f"{flossed.measure:.3f}" in output
     assert str(tmp_path / PICTURE) in output
     assert (tmp_path / PICTURE).read_bytes().startswith(b"\x89PNG")
+
+
+METHODS = ("none", "pre", "periodic", "adaptive")
+COMPARED = {
+    **SMALL,
+    "updates": 4,
+    "flossing_steps": 2,
+    "flossing_every": 1,
+    "flossing_times": 1,
+    "adaptive_every": 2,
+    "adaptive_steps": 3,
+    "adaptive_tolerance": 1e-9,
+}
+
+
+def compare(output, methods, *flags, seeds=2, **changed):
+    """What `keras-floss compare` prints."""
+    settings = {**COMPARED, "seeds": seeds, "methods": ",".join(methods), **changed}
+    knobs = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main(["compare", *knobs, f"--output={output}", *flags]) == 0
+    return printed.getvalue()
+
+
+def rows_of(printed):
+    """`{method: cells}` of the table."""
+    rows = [re.split(" {2,}", line.strip()) for line in printed.splitlines()]
+    return {row[0]: row[1:] for row in rows if row[0] in METHODS and len(row) > 1}
+
+
+def last(folder, measure="accuracy"):
+    """The last measure in the history.csv of a run."""
+    with open(folder / "history.csv", newline="") as file:
+        return float(list(csv.DictReader(file))[-1][measure])
+
+
+def times(folder):
+    """`{path: time of its last change}` of the files of all runs in a folder."""
+    return {path: path.stat().st_mtime_ns for path in folder.glob("*/*")}
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compared")
+    return folder, compare(folder, METHODS)
+
+
+@pytest.fixture
+def copied(compared, tmp_path):
+    """A copy of the results, to change."""
+    return shutil.copytree(compared[0], tmp_path / "copy")
+
+
+def test_compare_prints_each_seed_and_the_median(compared):
+    folder, printed = compared
+    assert "8 of 8 runs to do" in printed
+    rows = rows_of(printed)
+    assert list(rows) == list(METHODS)
+    for method, cells in rows.items():
+        values = [last(folder / f"{method}-{seed}") for seed in (0, 1)]
+        expected = [f"{value:.3f}" for value in (*values, np.median(values))]
+        assert cells[:3] == expected
+    # Before training; and once more, after the first update or after the second.
+    steps = {method: cells[3] for method, cells in rows.items()}
+    assert steps == {"none": "0, 0", "pre": "2, 2", "periodic": "4, 4", "adaptive": "5, 5"}
+    assert len({last(folder / f"none-{seed}", "loss") for seed in (0, 1)}) == 2
+
+
+def test_compare_draws_a_picture(compared):
+    folder, printed = compared
+    assert str(folder / "comparison.png") in printed
+    assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_again_does_nothing_anew(compared):
+    folder, printed = compared
+    before = times(folder)
+    again = compare(folder, METHODS)
+    assert "to do" not in again
+    assert rows_of(again) == rows_of(printed)
+    assert times(folder) == before
+
+
+def test_a_run_without_a_result_is_done_again_and_no_other(copied):
+    before = times(copied)
+    loss = last(copied / "none-1", "loss")
+    (copied / "none-1" / "result.json").unlink()
+    assert "1 of 4 runs to do" in compare(copied, ["none", "pre"])
+    after = times(copied)
+    assert after.keys() == before.keys()
+    assert {path.parent.name for path in after if after[path] != before[path]} == {"none-1"}
+    # The same float32 operations in two traces.
+    np.testing.assert_allclose(last(copied / "none-1", "loss"), loss, rtol=1e-5)
+
+
+def test_changed_settings_are_run_anew_without_joblib_too(copied, monkeypatch):
+    monkeypatch.setitem(sys.modules, "joblib", None)
+    printed = compare(copied, ["none"], seeds=1, updates=5)
+    assert "1 of 1 runs to do" in printed
+    with open(copied / "none-0" / "history.csv", newline="") as file:
+        assert [row["update"] for row in csv.DictReader(file)] == ["5"]
+
+
+def test_side_by_side_without_joblib_says_how_to_install_it(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "joblib", None)
+    with pytest.raises(SystemExit) as stop:
+        compare(tmp_path, ["none"], "--jobs=2")
+    assert stop.value.code == 2
+    assert 'pip install "keras-floss[sweep]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--methods=none,magic"], "`method`.*none, pre, periodic.*'magic'"),
+        (["--methods="], "`method`"),
+        (["--seeds=0"], "`seeds`.*0"),
+        (["--jobs=0"], "`jobs`.*0"),
+        (["--adaptive-every=0"], "`adaptive_every`.*0"),
+        (["--adaptive-tolerance=0"], "`adaptive_tolerance`.*0"),
+        (["--k=81"], "`k`.*81"),
+    ],
+    ids=str,
+)
+def test_compare_names_bad_flags_before_it_runs(flags, named, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", f"--output={tmp_path}", *flags])
+    assert stop.value.code == 2
+    assert re.search(named, capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_compare_without_matplotlib_says_so_before_it_works(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit):
+        compare(tmp_path, ["none"])
+    assert "keras-floss[plots]" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_two_jobs_come_to_what_one_does(compared, tmp_path):
+    compare(tmp_path, ["none", "pre"], "--jobs=2", seeds=1)
+    for run_folder in ("none-0", "pre-0"):
+        for measure in ("loss", "accuracy"):
+            ours, theirs = (last(f / run_folder, measure) for f in (tmp_path, compared[0]))
+            # Float32 sums by another number of threads.
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5)

@@ -1,5 +1,6 @@
 """Pictures hold the data, and say what it is."""
 
+import matplotlib.colors
 import numpy as np
 import pytest
 
@@ -35,6 +36,61 @@ def test_spectra():
     assert legend(right) == ["before", "flossed exponents"]
     assert "per time step" in right.get_ylabel()
     assert not left.get_lines()
+
+
+SEEDS = np.array([[0.5, 0.7], [0.6, 1.0], [0.1, 0.2], [0.9, 0.8], [0.3, 0.6]])
+
+
+def bands(ax):
+    """`[(updates, low, high), ...]` of the shaded bands of an axis."""
+    found = []
+    for collection in ax.collections:
+        vertices = collection.get_paths()[0].vertices
+        x = np.unique(vertices[:, 0])
+        ends = [vertices[vertices[:, 0] == at, 1] for at in x]
+        found.append((x, [e.min() for e in ends], [e.max() for e in ends]))
+    return found
+
+
+def test_curves_of_several_seeds_are_a_median_and_a_band():
+    _, ax = plots.figure()
+    curves = {"many": ([50, 100], SEEDS), "one": ([50, 100], [0.5, 0.6])}
+    plots.learning_curves(curves, ax=ax)
+    np.testing.assert_array_equal(drawn(ax)["many"], ([50, 100], [0.5, 0.7]))
+    # Of five, the 20th percentile lies 0.8 of the way from the lowest to the next.
+    ((updates, low, high),) = bands(ax)
+    np.testing.assert_array_equal(updates, [50, 100])
+    np.testing.assert_allclose(low, [0.1 + 0.8 * 0.2, 0.2 + 0.8 * 0.4])
+    np.testing.assert_allclose(high, [0.6 + 0.2 * 0.3, 0.8 + 0.2 * 0.2])
+    assert legend(ax) == ["many", "one"]
+    # The band has the colour of its line.
+    line, _ = ax.get_lines()
+    colour = matplotlib.colors.to_rgb(line.get_color())
+    np.testing.assert_allclose(ax.collections[0].get_facecolor()[0][:3], colour)
+
+
+def test_one_seed_has_no_band():
+    _, ax = plots.figure()
+    plots.learning_curves({"one": ([50, 100], SEEDS[:1])}, ax=ax)
+    np.testing.assert_array_equal(drawn(ax)["one"], ([50, 100], SEEDS[0]))
+    assert bands(ax) == []
+
+
+def test_an_error_is_named_and_may_be_larger_than_an_accuracy():
+    _, ax = plots.figure()
+    plots.learning_curves({"a": ([50, 100], [3.0, 2.0])}, measure="error", ax=ax)
+    assert ax.get_ylabel() == "error"
+    low, high = ax.get_ylim()
+    assert low <= 2.0
+    assert high >= 3.0
+
+
+def test_five_curves_differ_in_colour_and_marker():
+    _, ax = plots.figure()
+    plots.learning_curves({str(i): ([1, 2], [i, i]) for i in range(5)}, ax=ax)
+    lines = ax.get_lines()
+    assert len({line.get_color() for line in lines}) == 5
+    assert len({line.get_marker() for line in lines}) == 5
 
 
 @pytest.mark.parametrize("draw", [plots.learning_curves, plots.spectra])

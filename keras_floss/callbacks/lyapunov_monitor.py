@@ -6,11 +6,9 @@ import tensorflow as tf
 
 from keras_floss.callbacks.update_clock import UpdateClock
 from keras_floss.lyapunov.checks import check_positive_int
-from keras_floss.lyapunov.loss import flossing_loss
 from keras_floss.models import Flosser
 from keras_floss.models.input_gradients import gradient_ends
 from keras_floss.models.settings import Settings
-from keras_floss.models.source import inputs_of
 
 
 class LyapunovMonitor(keras.callbacks.Callback):
@@ -18,8 +16,9 @@ class LyapunovMonitor(keras.callbacks.Callback):
 
     It looks at the same few sequences each time, before the first update and at the end
     of every epoch, or every so many updates. At the end of an epoch the newest values go
-    into the `logs`, where History, TensorBoard, CSVLogger, EarlyStopping and KerasTuner
-    find them: put it before those in the list of callbacks. Nothing is trained.
+    into the `logs`, where History, TensorBoard, CSVLogger, EarlyStopping (with a `mode`)
+    and KerasTuner find them: put it before those in the list of callbacks. Nothing is
+    trained.
 
     - `lambda_1`, `lambda_k`: the first and the last exponent, mean over the sequences; per
       time step, natural logarithm.
@@ -93,6 +92,10 @@ class LyapunovMonitor(keras.callbacks.Callback):
         }
         Settings(**self.settings)  # raises here what is wrong with them
         self.data = _first_batch(x, batch_size)
+        # A list would be one tensor to tf.data.
+        inputs = self.data[0]
+        inputs = tuple(inputs) if isinstance(inputs, list) else inputs
+        self._source = tf.data.Dataset.from_tensors((inputs,))
         self.history = {}
         self._flosser = self._gradients = None
         self._writer = _writer(log_dir) if log_dir else None
@@ -144,27 +147,29 @@ class LyapunovMonitor(keras.callbacks.Callback):
             self._writer.flush()
 
     def _exponents(self):
-        values, losses = {}, []
-        x = inputs_of(self.data)
-        spectra = self._flosser.spectrum(x, batch_size=len(x), **self.settings)
-        for name, exponents in spectra.items():
-            used = ~np.isnan(exponents).any(axis=-1)
-            target = np.asarray(self.settings["target"], exponents.dtype)
-            losses.append(float(flossing_loss(exponents, used.astype("int32"), target)))
-            mean = exponents[used].mean(axis=0) if used.any() else exponents[0]
-            prefix = f"{name}/" if len(spectra) > 1 else ""
-            if prefix:
-                values[f"{prefix}flossing_loss"] = losses[-1]
-            values[f"{prefix}lambda_1"] = float(mean[0])
-            values[f"{prefix}lambda_k"] = float(mean[-1])
-            values[f"{name}/exponents"] = mean
-        return {"flossing_loss": sum(losses) / len(losses), **values}
+        settings = {"batch_size": None, **self.settings}
+        values = self._flosser.look(self._source, **settings)
+        del values["flossing_skipped"]
+        for name, exponents in self._flosser.spectrum(
+            self._source, **self.settings
+        ).items():
+            # A sequence too short to be counted is NaN all along.
+            used = exponents[~np.isnan(exponents).all(axis=-1)]
+            values[f"{name}/exponents"] = (used if len(used) else exponents).mean(axis=0)
+        return values
 
     def _gradient_norms(self):
         if len(self.data) == 1:
             return {}
-        values = {}
+        # With several outputs Keras notes the loss of each when it computes them.
+        noted = {id(m): [v.numpy() for v in m.variables] for m in self.model.metrics}
         ends = self._gradients(self.data)
+        for metric in self.model.metrics:
+            metric.reset_state()
+            if id(metric) in noted:  # it was there before
+                for v, value in zip(metric.variables, noted[id(metric)], strict=True):
+                    v.assign(value)
+        values = {}
         for name, (first, last) in ends.items():
             prefix = f"{name}/" if len(ends) > 1 else ""
             values[f"{prefix}gradient_first"] = float(first)
@@ -177,9 +182,19 @@ def _first_batch(x, batch_size):
     if isinstance(x, keras.utils.PyDataset):
         x = x[0]
     elif isinstance(x, tf.data.Dataset):
-        x = next(iter(x))
-    x = x if isinstance(x, tuple) else (x,)
-    return keras.tree.map_structure(lambda a: tf.convert_to_tensor(a[:batch_size]), x)
+        x = next(iter(x), ())
+    elif hasattr(x, "__next__"):
+        raise ValueError(
+            "`x` must be arrays, a `tf.data.Dataset` or a PyDataset: a generator has no "
+            f"batch to keep. Received: {x!r}"
+        )
+    parts = keras.utils.unpack_x_y_sample_weight(x) if isinstance(x, tuple) and x else (x,)
+    while len(parts) > 1 and parts[-1] is None:
+        parts = parts[:-1]
+    flat = keras.tree.flatten(parts)
+    if not flat or not all(len(a) for a in flat):
+        raise ValueError("There is nothing to look at: `x` has no sequence.")
+    return keras.tree.map_structure(lambda a: tf.convert_to_tensor(a[:batch_size]), parts)
 
 
 def _writer(log_dir):

@@ -4,6 +4,7 @@ import keras
 
 from keras_floss.callbacks.flossing_callback import FlossingCallback
 from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.models.update import iterations
 
 
 class Preflossing(FlossingCallback):
@@ -85,7 +86,7 @@ class BackUp(keras.callbacks.Callback):
         self._save_freq = save_freq
 
     def _times(self):
-        return int(self.model.optimizer.iterations) // self._save_freq
+        return iterations(self.model.optimizer) // self._save_freq
 
     def on_train_begin(self, logs=None):
         self._saved = self._times()

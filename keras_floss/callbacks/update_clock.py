@@ -1,6 +1,7 @@
 """Counts the updates of a `fit`, across interruptions."""
 
 from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.models.update import iterations
 
 
 class UpdateClock:
@@ -53,4 +54,4 @@ class UpdateClock:
         return self._iterations() - self._start
 
     def _iterations(self):
-        return int(self._model.optimizer.iterations)
+        return iterations(self._model.optimizer)

@@ -54,7 +54,7 @@ def compare(configuration, methods, seeds=2, output="keras-floss-compare", jobs=
             f"done stays in {output}, if this is interrupted.",
             flush=True,
         )
-    _run_all(todo, jobs)
+        _run_all(todo, jobs)
     histories = {
         method: [read(folders[method, seed]) for seed in range(seeds)] for method in methods
     }

@@ -164,7 +164,7 @@ class LyapunovRegularizer(keras.layers.Wrapper):
             **super().get_config(),
             "k": self.k,
             "target": self.target,
-            "strength": float(self.strength),
+            "strength": float(self.strength.numpy()),
             "batch_size": self.batch_size,
             "window": self.window,
             "warmup": self.warmup,

@@ -13,6 +13,7 @@ from keras_floss.models.program import FlossingProgram
 from keras_floss.models.recording import choose_layers, recurrent_layers
 from keras_floss.models.settings import Settings
 from keras_floss.models.source import endless, from_batch, inputs_of, peek
+from keras_floss.models.update import iterations
 
 
 class Flosser:
@@ -32,7 +33,7 @@ class Flosser:
     @property
     def iterations(self):
         """The number of flossing steps taken, without skipped ones."""
-        return int(self.optimizer.iterations)
+        return iterations(self.optimizer)
 
     def begin_fit(self):
         """Tells that a `fit` begins, before anything is restored; returns `iterations`."""
@@ -56,7 +57,7 @@ class Flosser:
             callbacks: Keras callbacks of the flossing steps; `stop_training` ends them.
         """
         check_positive_int("steps", steps)
-        program, source = self._prepare(x, start, settings)
+        program, source = self._prepare(x, start, settings, self.model.steps_per_execution)
         self.build_optimizer()
         history = StepHistory(program.layer_names)
         program.fit(
@@ -70,7 +71,7 @@ class Flosser:
 
     def look(self, x, *, start=0, **settings):
         """What a flossing step on batch `start` of `x` would log, as a dict of floats."""
-        program, source = self._prepare(x, start, settings)
+        program, source = self._prepare(x, start, settings, steps_per_execution=1)
         logs = program.evaluate(source, steps=1, verbose=0, return_dict=True)
         return {name: float(value) for name, value in logs.items()}
 
@@ -86,7 +87,7 @@ class Flosser:
             raise ValueError("`steps` is the number of batches of a `tf.data.Dataset`.")
         known = isinstance(x, tf.data.Dataset | keras.utils.PyDataset)
         first = peek(x)[0] if known else keras.tree.map_structure(lambda a: a[:1], x)
-        program = self._program(settings, first)
+        program = self._program(settings, first, self.model.steps_per_execution)
         return program.predict(x, batch_size=batch_size, verbose=verbose)
 
     def build_optimizer(self):
@@ -99,13 +100,17 @@ class Flosser:
             with self.model.distribute_strategy.scope():
                 self.optimizer.build(variables)
 
-    def _prepare(self, x, start, settings):
+    def _prepare(self, x, start, settings, steps_per_execution):
         """The program of these settings, and its data."""
         settings = Settings(**settings)
-        first, source = peek(endless(x, settings.batch_size, settings.seed))
-        return self._program(settings, first), from_batch(source, start)
+        replicas = self.model.distribute_strategy.num_replicas_in_sync
+        # Of arrays each replica gets its part of a batch.
+        batch_size = settings.batch_size and settings.batch_size * replicas
+        first, source = peek(endless(x, batch_size, settings.seed))
+        program = self._program(settings, first, steps_per_execution)
+        return program, from_batch(source, start)
 
-    def _program(self, settings, batch):
+    def _program(self, settings, batch, steps_per_execution):
         """The Keras model that takes flossing steps with these settings."""
         if not self.model.built:
             self.model(
@@ -116,14 +121,14 @@ class Flosser:
         layers = choose_layers(available, settings.layers)
         # What is frozen stands in the trace.
         frozen = tuple(v.trainable for x in layers.values() for v in x.weights)
-        key = (settings, frozen)
+        key = (settings, frozen, steps_per_execution)
         if key not in self._programs:
             with self.model.distribute_strategy.scope():
                 program = FlossingProgram(self.model, layers, settings)
                 program.compile(
                     self.optimizer,
                     jit_compile=self.model.jit_compile if self.model.compiled else "auto",
-                    steps_per_execution=self.model.steps_per_execution,
+                    steps_per_execution=steps_per_execution,
                     auto_scale_loss=False,
                 )
             self._programs[key] = program

@@ -1,6 +1,7 @@
 """The model with a flossing optimiser."""
 
 import dataclasses
+import functools
 import inspect
 
 import keras
@@ -11,6 +12,19 @@ from keras_floss.models.flosser import Flosser
 from keras_floss.models.penalty import Penalty
 from keras_floss.models.settings import Settings
 from keras_floss.models.source import inputs_of
+
+
+def _with_penalty(train_step):
+    """Computes the penalty of joint flossing before a `train_step` opens its tape."""
+
+    @functools.wraps(train_step)
+    def wrapper(self, data):
+        if self._penalty is None:
+            return train_step(self, data)
+        with self._penalty().prepared(inputs_of(data)):
+            return train_step(self, data)
+
+    return wrapper
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
@@ -162,9 +176,13 @@ class FlossingModel(keras.Model):
         self._flossing_loss = keras.metrics.Mean(name="flossing_loss")
         self._flossing_skipped = keras.metrics.Sum(name="flossing_skipped")
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "train_step" in vars(cls):
+            cls.train_step = _with_penalty(cls.train_step)
+
+    @_with_penalty
     def train_step(self, data):
-        if self._penalty is not None:
-            self._penalty().prepare(inputs_of(data))
         return super().train_step(data)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -174,7 +192,7 @@ class FlossingModel(keras.Model):
             term, share, skipped = self._penalty().term(x)
             replicas = tf.distribute.get_replica_context().num_replicas_in_sync
             self._flossing_loss.update_state(share * replicas)
-            self._flossing_skipped.update_state(skipped / replicas)
+            self._flossing_skipped.update_state(skipped)
             loss = loss + term
         return loss
 
@@ -203,6 +221,10 @@ class FlossingModel(keras.Model):
 
     def back_up(self, epoch):
         """Has the BackupAndRestore of the `fit` under way save, to go on at `epoch`."""
+        if self._backups() and not self.optimizer.built:
+            # An optimiser that is built on one side only is skipped on loading.
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
         for backup in self._backups():
             save_freq = backup.save_freq
             if save_freq is not False:
@@ -343,7 +365,7 @@ class FlossingModel(keras.Model):
             return super().get_config()
         joint = {}
         if self._penalty is not None:
-            joint = {"strength": float(self.strength), "joint": self._joint}
+            joint = {"strength": float(self.strength.numpy()), "joint": self._joint}
         return {
             "name": self.name,
             "trainable": self.trainable,

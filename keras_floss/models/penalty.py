@@ -1,5 +1,6 @@
 """Joint flossing: the flossing loss as a term of the task's loss."""
 
+import contextlib
 import threading
 
 import keras
@@ -28,12 +29,24 @@ class Penalty:
         # MirroredStrategy traces its replicas in threads.
         self._local = threading.local()
 
-    def prepare(self, inputs):
-        """Computes the penalty and its gradients of a batch, for the next `term`.
+    @contextlib.contextmanager
+    def prepared(self, inputs):
+        """A block for whose `term` the penalty and its gradients are computed beforehand.
 
-        To be called before the tape of the task is opened: XLA has no loop whose gradient
+        To be entered before the tape of the task is opened: XLA has no loop whose gradient
         is taken inside of a second tape.
         """
+        if getattr(self._local, "prepared", None) is not None:  # a train_step in another
+            yield
+            return
+        self._local.prepared = self._prepare(inputs)
+        try:
+            yield
+        finally:
+            self._local.prepared = None
+
+    def _prepare(self, inputs):
+        """Whether the penalty was left out, it, its gradients, and their variables."""
         available = recurrent_layers(self.model)
         self.settings.check_names(available)
         layers = choose_layers(available, self.settings.layers)
@@ -51,10 +64,11 @@ class Penalty:
             return [tf.cast(~finite, tf.float32), *kept]
 
         def nothing():
-            return [tf.zeros(()), *(tf.zeros(s, d) for s, d in kinds)]
+            # Run eagerly, nothing is known of the gradients: there are none.
+            return [tf.zeros(()), *(tf.zeros(s, d) for s, d in kinds or [((), tf.float32)])]
 
         left_out, share, *gradients = tf.cond(self.strength > 0, compute, nothing)
-        self._local.prepared = (left_out, share, gradients, variables)
+        return left_out, share, gradients, variables
 
     def term(self, inputs):
         """What to add to the loss of the batch, and for the logs its parts.
@@ -66,13 +80,11 @@ class Penalty:
             `(term, share, left_out)`: the term, the flossing loss over the number of
             replicas, and whether it was left out.
         """
-        # A `train_step` that is not Keras's own may not have prepared anything.
-        if getattr(self._local, "prepared", None) is None:
-            self.prepare(inputs)
-        left_out, share, gradients, variables = self._local.prepared
-        self._local.prepared = None
+        # Where there is no `train_step`, but a loop of the user's own.
+        prepared = getattr(self._local, "prepared", None) or self._prepare(inputs)
+        left_out, share, gradients, variables = prepared
         dtype = keras.config.floatx()
-        total = tf.cast(share, dtype)
+        total = tf.cast(tf.stop_gradient(share), dtype)
         for g, v in zip(gradients, variables, strict=True):
             # Zero, with the gradient g.
             slope = tf.stop_gradient(g) * (v.value - tf.stop_gradient(v.value))

@@ -3,6 +3,12 @@
 import tensorflow as tf
 
 
+def iterations(optimizer):
+    """The number of updates that an optimiser has made."""
+    # Not `int(...)`, which a variable under a distribution strategy does not know.
+    return int(optimizer.iterations.numpy())
+
+
 def apply_if_finite(optimizer, result):
     """Applies `Gradients` if they and the loss are finite, on every replica.
 

@@ -68,18 +68,18 @@ def temporal_xor(delay, length=300, batch_size=16, seed=0):
     References:
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
     """
-    return hierarchical_xor(delay, 1, length, batch_size, seed)
+    return hierarchical_xor(delay, length, batch_size, seed, levels=1)
 
 
-def hierarchical_xor(delay, levels=2, length=300, batch_size=16, seed=0):
+def hierarchical_xor(delay, length=300, batch_size=16, seed=0, levels=2):
     """Hierarchical temporal XOR of 2^h bits: `y_t = XOR_j x_{t−jd/2^h}`, j = 1..2^h.
 
     The oldest bit came d steps ago; h = 1 is `temporal_xor`.
 
     Args:
         delay: d, in time steps, a multiple of 2^h.
-        levels: h. Defaults to 2.
         length, batch_size, seed: as in `delayed_copy`.
+        levels: h. Defaults to 2.
 
     Returns:
         As `delayed_copy`.
