@@ -215,6 +215,7 @@ def copied(compared, tmp_path):
     return shutil.copytree(compared[0], tmp_path / "copy")
 
 
+@pytest.mark.slow
 def test_compare_prints_each_seed_and_the_median(compared):
     folder, printed = compared
     assert "8 of 8 runs to do" in printed
@@ -230,12 +231,14 @@ def test_compare_prints_each_seed_and_the_median(compared):
     assert len({last(folder / f"none-{seed}", "loss") for seed in (0, 1)}) == 2
 
 
+@pytest.mark.slow
 def test_compare_draws_a_picture(compared):
     folder, printed = compared
     assert str(folder / "comparison.png") in printed
     assert (folder / "comparison.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_compare_again_does_nothing_anew(compared):
     folder, printed = compared
     before = times(folder)
@@ -245,6 +248,7 @@ def test_compare_again_does_nothing_anew(compared):
     assert times(folder) == before
 
 
+@pytest.mark.slow
 def test_a_run_without_a_result_is_done_again_and_no_other(copied):
     before = times(copied)
     loss = last(copied / "none-1", "loss")
@@ -257,6 +261,7 @@ def test_a_run_without_a_result_is_done_again_and_no_other(copied):
     np.testing.assert_allclose(last(copied / "none-1", "loss"), loss, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_changed_settings_are_run_anew_without_joblib_too(copied, monkeypatch):
     monkeypatch.setitem(sys.modules, "joblib", None)
     printed = compare(copied, ["none"], seeds=1, updates=5)

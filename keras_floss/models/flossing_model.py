@@ -1,34 +1,15 @@
 """The model with a flossing optimiser."""
 
-import dataclasses
-import functools
 import inspect
 
 import keras
-import tensorflow as tf
 
-from keras_floss.lyapunov.checks import check_strength
 from keras_floss.models.flosser import Flosser
-from keras_floss.models.penalty import Penalty
-from keras_floss.models.settings import Settings
-from keras_floss.models.source import inputs_of
-
-
-def _with_penalty(train_step):
-    """Computes the penalty of joint flossing before a `train_step` opens its tape."""
-
-    @functools.wraps(train_step)
-    def wrapper(self, data):
-        if self._penalty is None:
-            return train_step(self, data)
-        with self._penalty().prepared(inputs_of(data)):
-            return train_step(self, data)
-
-    return wrapper
+from keras_floss.models.joint_flossing import JointFlossing
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
-class FlossingModel(keras.Model):
+class FlossingModel(JointFlossing, keras.Model):
     """A Keras model that can floss its recurrent layers.
 
     It wraps a model, or is subclassed like `keras.Model`, and trains, evaluates, predicts
@@ -123,11 +104,7 @@ class FlossingModel(keras.Model):
         self.flossing_optimizer = None
         self._flosser = None
         self._backups = tuple
-        self._penalty = None
-        if strength is not None:
-            self._make_penalty(strength, joint or {})
-        elif joint is not None:
-            raise ValueError("`joint` is nothing without a `strength`.")
+        self._set_joint_flossing(strength, joint)
         if model is not None and model.built:
             self.built = True
 
@@ -156,54 +133,6 @@ class FlossingModel(keras.Model):
         self._flosser = lambda: flosser
         if self.built:
             flosser.build_optimizer()
-
-    @property
-    def strength(self):
-        """The strength of joint flossing, a variable, or None."""
-        return None if self._penalty is None else self._penalty().strength
-
-    def _make_penalty(self, strength, settings):
-        check_strength(strength)
-        known = [field.name for field in dataclasses.fields(Settings)]
-        for name in settings:
-            if name not in known:
-                raise ValueError(
-                    f"`joint` has no setting {name!r}. There are: {', '.join(known)}."
-                )
-        self._joint = dict(settings)
-        penalty = Penalty(self, strength, Settings(**settings))
-        self._penalty = lambda: penalty
-        self._flossing_loss = keras.metrics.Mean(name="flossing_loss")
-        self._flossing_skipped = keras.metrics.Sum(name="flossing_skipped")
-
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        if "train_step" in vars(cls):
-            cls.train_step = _with_penalty(cls.train_step)
-
-    @_with_penalty
-    def train_step(self, data):
-        return super().train_step(data)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """As `keras.Model.compute_loss`, with the penalty of joint flossing in training."""
-        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
-        if training and self._penalty is not None:
-            term, share, skipped = self._penalty().term(x)
-            replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-            self._flossing_loss.update_state(share * replicas)
-            self._flossing_skipped.update_state(skipped)
-            loss = loss + term
-        return loss
-
-    def test_step(self, data):
-        # The penalty is one of training: its metrics have nothing to say here.
-        ours = (
-            () if self._penalty is None else (self._flossing_loss, self._flossing_skipped)
-        )
-        names = [metric.name for metric in ours]
-        logs = super().test_step(data)
-        return {name: value for name, value in logs.items() if name not in names}
 
     def fit(self, *args, **kwargs):
         """As `keras.Model.fit`."""
@@ -363,14 +292,11 @@ class FlossingModel(keras.Model):
         # them, as any model has.
         if self.model is None or getattr(self, "_auto_config", None) is not None:
             return super().get_config()
-        joint = {}
-        if self._penalty is not None:
-            joint = {"strength": float(self.strength.numpy()), "joint": self._joint}
         return {
             "name": self.name,
             "trainable": self.trainable,
             "model": keras.saving.serialize_keras_object(self.model),
-            **joint,
+            **self._joint_config(),
         }
 
     # Keras looks for this mark before it makes the config.

@@ -66,7 +66,8 @@ def test_the_largest_exponent_comes_nearer_to_zero(gain):
     before = largest()
     assert abs(before) > 0.1
     assert np.sign(before) == np.sign(gain - 1)
-    adam = keras.optimizers.Adam(0.02)
-    preflossing = Preflossing(x, 60, batch_size=4, k=1, warmup=5, optimizer=adam, seed=0)
+    # On all sequences and in small steps: a chaotic network is another one soon.
+    adam = keras.optimizers.Adam(0.005)
+    preflossing = Preflossing(x, 150, batch_size=8, k=1, warmup=5, optimizer=adam, seed=0)
     model.fit(x, x[:, -1], callbacks=[preflossing], verbose=0)
     assert abs(largest()) < 0.3 * abs(before)

@@ -149,8 +149,15 @@ def expected_derivatives(layer, value):
         v.assign(old)
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
-@pytest.mark.parametrize("name", VARIANTS)
+# XLA compiles for seconds: three variants of it always, the others with the slow tests.
+CASES = [pytest.param(name, False, id=f"{name}-graph") for name in VARIANTS] + [
+    pytest.param(name, True, id=f"{name}-xla", marks=() if often else pytest.mark.slow)
+    for name in VARIANTS
+    for often in [name in ("simple", "lstm", "nested-initial-state")]
+]
+
+
+@pytest.mark.parametrize(("name", "xla"), CASES)
 def test_a_variant_has_the_exponents_and_the_gradients_of_its_definition(name, xla):
     layer, inputs, states = problem(name)
     given = packed(layer, states) if name == "nested-initial-state" else None

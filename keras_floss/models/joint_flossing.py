@@ -1,0 +1,88 @@
+"""The part of a FlossingModel that adds the flossing loss to every training step."""
+
+import dataclasses
+import functools
+
+import keras
+import tensorflow as tf
+
+from keras_floss.lyapunov.checks import check_strength
+from keras_floss.models.penalty import Penalty
+from keras_floss.models.settings import Settings
+from keras_floss.models.source import inputs_of
+
+
+def _with_penalty(train_step):
+    """Computes the penalty of joint flossing before a `train_step` opens its tape."""
+
+    @functools.wraps(train_step)
+    def wrapper(self, data):
+        if self._penalty is None:
+            return train_step(self, data)
+        with self._penalty().prepared(inputs_of(data)):
+            return train_step(self, data)
+
+    return wrapper
+
+
+class JointFlossing:
+    """Joint flossing, for a `keras.Model` to inherit from beside it."""
+
+    @property
+    def strength(self):
+        """The strength of joint flossing, a variable, or None."""
+        return None if self._penalty is None else self._penalty().strength
+
+    def _set_joint_flossing(self, strength, settings):
+        self._penalty = None
+        if strength is None:
+            if settings is not None:
+                raise ValueError("`joint` is nothing without a `strength`.")
+            return
+        check_strength(strength)
+        known = [field.name for field in dataclasses.fields(Settings)]
+        for name in settings or ():
+            if name not in known:
+                raise ValueError(
+                    f"`joint` has no setting {name!r}. There are: {', '.join(known)}."
+                )
+        self._joint = dict(settings or {})
+        penalty = Penalty(self, strength, Settings(**self._joint))
+        # In a lambda: Keras would take it, which refers back to this model, for a part.
+        self._penalty = lambda: penalty
+        self._flossing_loss = keras.metrics.Mean(name="flossing_loss")
+        self._flossing_skipped = keras.metrics.Sum(name="flossing_skipped")
+
+    def _joint_config(self):
+        if self._penalty is None:
+            return {}
+        return {"strength": float(self.strength.numpy()), "joint": self._joint}
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "train_step" in vars(cls):
+            cls.train_step = _with_penalty(cls.train_step)
+
+    @_with_penalty
+    def train_step(self, data):
+        return super().train_step(data)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """As `keras.Model.compute_loss`, with the penalty of joint flossing in training."""
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if training and self._penalty is not None:
+            term, share, skipped = self._penalty().term(x)
+            replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+            self._flossing_loss.update_state(share * replicas)
+            self._flossing_skipped.update_state(skipped)
+            loss = loss + term
+        return loss
+
+    def test_step(self, data):
+        # The penalty is one of training: its metrics have nothing to say here.
+        ours = (
+            () if self._penalty is None else (self._flossing_loss, self._flossing_skipped)
+        )
+        names = [metric.name for metric in ours]
+        logs = super().test_step(data)
+        return {name: value for name, value in logs.items() if name not in names}
