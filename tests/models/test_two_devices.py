@@ -18,7 +18,12 @@ import pytest
 import tensorflow as tf
 
 import keras_floss
-from keras_floss.callbacks import AdaptiveFlossing, PeriodicFlossing, Preflossing
+from keras_floss.callbacks import (
+    AdaptiveFlossing,
+    LyapunovMonitor,
+    PeriodicFlossing,
+    Preflossing,
+)
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((12, 8, 2)).astype("float32")
@@ -84,6 +89,23 @@ def joint(batch_size):
     return [*(logs[name] for name in sorted(logs)), *model.get_weights()]
 
 
+def monitor(batch_size):
+    callback = LyapunovMonitor((X, Y), every=2, k=2, warmup=1, batch_size=4)
+    fit(make(), callback)
+    return list(callback.history.values())
+
+
+def regularizer(batch_size):
+    keras.utils.set_random_seed(0)
+    with scope():
+        rnn = keras.layers.SimpleRNN(3)
+        inputs = keras.Input((8, 2))
+        x = keras_floss.LyapunovRegularizer(rnn, k=2, strength=0.5, warmup=1)(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(1)(x))
+        model.compile(keras.optimizers.SGD(0.05), "mse", jit_compile=False)
+    return [fit(model)["loss"], *model.get_weights()]
+
+
 def non_finite(batch_size):
     """The second batch has a NaN, in the part of the first device."""
     x = X.copy()
@@ -109,7 +131,18 @@ def defaults(batch_size):
 
 
 CASES = {
-    f.__name__: f for f in (floss, callbacks, adaptive, joint, non_finite, arrays, defaults)
+    f.__name__: f
+    for f in (
+        floss,
+        callbacks,
+        adaptive,
+        joint,
+        monitor,
+        regularizer,
+        non_finite,
+        arrays,
+        defaults,
+    )
 }
 
 
