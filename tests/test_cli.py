@@ -113,6 +113,7 @@ def test_periodic_flosses_before_and_during():
     assert len(result.flossing["flossing_loss"]) == 3 * SMALL["flossing_steps"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "measure"),
     [

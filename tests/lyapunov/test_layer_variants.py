@@ -149,11 +149,11 @@ def expected_derivatives(layer, value):
         v.assign(old)
 
 
-# XLA compiles for seconds: three variants of it always, the others with the slow tests.
+# XLA compiles for seconds: one variant of it always, the others with the slow tests.
+SLOW = pytest.mark.slow
 CASES = [pytest.param(name, False, id=f"{name}-graph") for name in VARIANTS] + [
-    pytest.param(name, True, id=f"{name}-xla", marks=() if often else pytest.mark.slow)
+    pytest.param(name, True, id=f"{name}-xla", marks=() if name == "lstm" else SLOW)
     for name in VARIANTS
-    for often in [name in ("simple", "lstm", "nested-initial-state")]
 ]
 
 
