@@ -34,6 +34,7 @@ class JointFlossing:
         return None if self._penalty is None else self._penalty().strength
 
     def _set_joint_flossing(self, strength, settings):
+        self._evaluating = False
         self._penalty = None
         if strength is None:
             if settings is not None:
@@ -78,11 +79,27 @@ class JointFlossing:
             loss = loss + term
         return loss
 
+    # The penalty is one of training: its metrics have nothing to say in evaluation, where
+    # Keras wants the metrics to be those of the step.
     def test_step(self, data):
-        # The penalty is one of training: its metrics have nothing to say here.
-        ours = (
-            () if self._penalty is None else (self._flossing_loss, self._flossing_skipped)
-        )
-        names = [metric.name for metric in ours]
         logs = super().test_step(data)
+        names = [metric.name for metric in self._joint_metrics()]
         return {name: value for name, value in logs.items() if name not in names}
+
+    def evaluate(self, *args, **kwargs):
+        """As `keras.Model.evaluate`."""
+        self._evaluating = True
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self._evaluating = False
+
+    @property
+    def metrics(self):
+        left_out = self._joint_metrics() if self._evaluating else ()
+        return [m for m in super().metrics if all(m is not other for other in left_out)]
+
+    def _joint_metrics(self):
+        if self._penalty is None:
+            return ()
+        return self._flossing_loss, self._flossing_skipped
