@@ -8,9 +8,10 @@ import keras
 import tensorflow as tf
 
 from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.models.flossing_pass import flossed_layers
 from keras_floss.models.history import StepHistory
 from keras_floss.models.program import FlossingProgram
-from keras_floss.models.recording import choose_layers, recurrent_layers
+from keras_floss.models.recording import recurrent_layers
 from keras_floss.models.settings import Settings
 from keras_floss.models.source import endless, from_batch, inputs_of, peek
 from keras_floss.models.update import iterations
@@ -116,9 +117,7 @@ class Flosser:
             self.model(
                 keras.tree.map_structure(lambda a: tf.convert_to_tensor(a[:1]), batch)
             )
-        available = recurrent_layers(self.model)
-        settings.check_names(available)
-        layers = choose_layers(available, settings.layers)
+        layers = flossed_layers(self.model, settings)
         # What is frozen stands in the trace.
         frozen = tuple(v.trainable for x in layers.values() for v in x.weights)
         key = (settings, frozen, steps_per_execution)

@@ -9,7 +9,14 @@ from keras_floss.lyapunov.loss import flossing_loss
 from keras_floss.lyapunov.recurrent import Sequence, as_sequence, cut_batch, cut_window
 from keras_floss.lyapunov.schedule import extent
 from keras_floss.lyapunov.spectrum import sequence_spectrum
-from keras_floss.models.recording import record
+from keras_floss.models.recording import choose_layers, record, recurrent_layers
+
+
+def flossed_layers(model, settings):
+    """`{name: layer}` of the recurrent layers that the settings ask for."""
+    available = recurrent_layers(model)
+    settings.check_names(available)
+    return choose_layers(available, settings.layers)
 
 
 class FlossingPass:

@@ -50,8 +50,8 @@ def _ends(gradient, mask):
     """`(first, last)` of a gradient `(batch, time, features)`."""
     time = tf.shape(gradient)[1]
     if mask is None:
-        first, last = tf.zeros_like(gradient[:, 0, 0], tf.int32), time - 1
-        last = tf.zeros_like(first) + last
+        first = tf.zeros_like(gradient[:, 0, 0], tf.int32)
+        last = first + time - 1
     else:
         mask = tf.cast(mask, tf.int32)
         first = tf.argmax(mask, axis=1, output_type=tf.int32)

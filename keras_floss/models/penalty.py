@@ -6,8 +6,7 @@ import threading
 import keras
 import tensorflow as tf
 
-from keras_floss.models.flossing_pass import FlossingPass
-from keras_floss.models.recording import choose_layers, recurrent_layers
+from keras_floss.models.flossing_pass import FlossingPass, flossed_layers
 from keras_floss.models.settings import Settings
 
 
@@ -47,9 +46,7 @@ class Penalty:
 
     def _prepare(self, inputs):
         """Whether the penalty was left out, it, its gradients, and their variables."""
-        available = recurrent_layers(self.model)
-        self.settings.check_names(available)
-        layers = choose_layers(available, self.settings.layers)
+        layers = flossed_layers(self.model, self.settings)
         variables, kinds = [], []
 
         def compute():
