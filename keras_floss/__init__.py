@@ -1,6 +1,7 @@
 """keras_floss: recurrent networks that learn long delays.
 
-Gradient flossing (Engelken, NeurIPS 2023) for Keras on TensorFlow.
+Gradient flossing (Engelken, NeurIPS 2023) and h-detach (Kanuparthi, Arpit et al., ICLR
+2019) for Keras on TensorFlow.
 """
 
 import keras

@@ -1,5 +1,7 @@
-"""Keras layers: the regulariser and the network of the flossing paper."""
+"""Keras layers: the regulariser, and the networks of both papers."""
 
+from keras_floss.layers.h_detach_lstm import HDetachLSTM as HDetachLSTM
+from keras_floss.layers.h_detach_lstm import HDetachLSTMCell as HDetachLSTMCell
 from keras_floss.layers.lyapunov_regularizer import (
     LyapunovRegularizer as LyapunovRegularizer,
 )

@@ -6,6 +6,12 @@ import numbers
 import numpy as np
 
 
+def check_int(name, value):
+    """A whole number."""
+    if not _is_int(value):
+        raise ValueError(f"`{name}` must be an integer. Received: {value!r}")
+
+
 def check_positive_int(name, value, least=1):
     """A whole number of at least 1, or more."""
     if not _is_int(value) or value < least:
@@ -18,6 +24,12 @@ def check_positive(name, value):
     """A finite number of more than 0."""
     if not _is_number(value) or not math.isfinite(value) or value <= 0:
         raise ValueError(f"`{name}` must be a finite number above 0. Received: {value!r}")
+
+
+def check_probability(name, value):
+    """A number from 0 to 1."""
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise ValueError(f"`{name}` must be a number from 0 to 1. Received: {value!r}")
 
 
 def check_k(k, dim, owner):

@@ -1,0 +1,62 @@
+"""Turns h-detach off towards the end of training."""
+
+import keras
+
+from keras_floss.layers import HDetachLSTMCell
+from keras_floss.lyapunov.checks import check_int
+
+
+class HDetachAnnealing(keras.callbacks.Callback):
+    """Lets the whole gradient through from some epoch on, in every `HDetachLSTM`.
+
+    Before that epoch each layer keeps the `detach_rate` that it had when training began;
+    from it on the rate is 0. When training ends the layers get their rates back, so that
+    the model that is saved then is the one that was built.
+
+    Args:
+        start: the first epoch without h-detach, counted from 0; a negative number counts
+            from the end, and the paper's choice is the last 40 epochs, `start=-40`.
+
+    Raises:
+        ValueError: `start` is no integer; when training begins, a model without an
+            `HDetachLSTM`.
+
+    Example:
+
+    ```python
+    inputs = keras.Input((300, 1))
+    x = keras_floss.layers.HDetachLSTM(64)(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
+    model.compile("adam", "mse")
+    annealing = keras_floss.callbacks.HDetachAnnealing(start=-40)
+    model.fit(x_train, y_train, epochs=200, callbacks=[annealing])
+    ```
+
+    References:
+        [Kanuparthi, Arpit et al., ICLR 2019](https://arxiv.org/abs/1810.03023), released
+        code
+    """
+
+    def __init__(self, start):
+        super().__init__()
+        check_int("start", start)
+        self.start = start
+
+    def on_train_begin(self, logs=None):
+        cells = [c for c in self.model._flatten_layers() if isinstance(c, HDetachLSTMCell)]
+        if not cells:
+            raise ValueError(
+                f"The model `{self.model.name}` has no `HDetachLSTM` whose detach rate "
+                "could be annealed."
+            )
+        rates = [cell.detach_rate for cell in cells]
+        self._rates = [(rate, float(rate.numpy())) for rate in rates]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        start = self.start if self.start >= 0 else self.params["epochs"] + self.start
+        for variable, rate in self._rates:
+            variable.assign(rate if epoch < start else 0.0)
+
+    def on_train_end(self, logs=None):
+        for variable, rate in self._rates:
+            variable.assign(rate)

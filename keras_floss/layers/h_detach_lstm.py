@@ -1,0 +1,215 @@
+"""The LSTM whose gradient is now and then kept off the path through h (h-detach)."""
+
+import inspect
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_floss.lyapunov.checks import check_probability
+
+PATHS = ("h", "c")
+LEVELS = 2**24  # what float32 can count
+
+
+@keras.saving.register_keras_serializable(package="keras_floss")
+class HDetachLSTMCell(keras.layers.LSTMCell):
+    """One step of `HDetachLSTM`: `keras.layers.LSTMCell`, but for its gradient.
+
+    In a `keras.layers.RNN` of its own it draws at every step; `HDetachLSTM` draws for the
+    whole sequence at once, which is faster and is what several devices need.
+
+    Args: see `HDetachLSTM`.
+
+    Call arguments:
+        inputs: `(batch, features)`.
+        states: list of h and c, each `(batch, units)`.
+        training: whether the gradient is blocked at all. Defaults to False.
+
+    Example:
+
+    ```python
+    cells = [keras_floss.layers.HDetachLSTMCell(16) for _ in range(2)]
+    rnn = keras.layers.RNN(cells)
+    rnn(keras.random.normal((4, 10, 3))).shape  # (4, 16)
+    ```
+    """
+
+    def __init__(self, units, detach_rate=0.25, detach="h", **kwargs):
+        check_probability("detach_rate", detach_rate)
+        if detach not in PATHS:
+            raise ValueError(
+                f"`detach` must be 'h', or 'c' for the control experiment. Received: "
+                f"{detach!r}"
+            )
+        super().__init__(units, **kwargs)
+        # TensorFlow's: a Keras variable would be a weight, and the weights are LSTM's.
+        self.detach_rate = tf.Variable(detach_rate, trainable=False, dtype=tf.float32)
+        self.detach = detach
+
+    def draw(self, steps):
+        """`(steps,)` booleans: at which steps the gradient is blocked."""
+        # Whole numbers, by an algorithm of this name: those are the same under XLA, which
+        # TensorFlow's uniform floats are not (tensorflow#121243).
+        seed = self.seed_generator.next()
+        number = tf.random.stateless_uniform(
+            (steps,), seed, 0, LEVELS, tf.int32, alg="philox"
+        )
+        return tf.cast(number, tf.float32) < self.detach_rate * LEVELS
+
+    def call(self, inputs, states, training=False):
+        if training:
+            inputs, blocked = self._split(inputs)
+            h, c = states
+            if self.detach == "h":
+                h = ops.where(blocked, ops.stop_gradient(h), h)
+            else:
+                c = ops.where(blocked, ops.stop_gradient(c), c)
+            states = [h, c]
+        return super().call(inputs, states, training=training)
+
+    def _split(self, inputs):
+        """Inputs, and whether this step is blocked, which may be their last column."""
+        features = self.kernel.shape[0]
+        if inputs.shape[-1] == features + 1:
+            return inputs[:, :features], inputs[:, features:] > 0
+        return inputs, self.draw(1)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "detach_rate": float(self.detach_rate.numpy()),
+            "detach": self.detach,
+        }
+
+
+# What of the arguments of `keras.layers.LSTM` its cell takes.
+OF_THE_CELL = {*inspect.signature(keras.layers.LSTMCell).parameters, "implementation"} - {
+    "units",
+    "kwargs",
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_floss")
+class HDetachLSTM(keras.layers.RNN):
+    """An LSTM that learns through its cell state: h-detach.
+
+    Its outputs, weights and their order are those of `keras.layers.LSTM`, so that weights
+    move between the two by `set_weights`. When training, at each time step with
+    probability p, no gradient flows from the gates of that step into h_{t-1}:
+
+    `h̃ = stop_gradient(h_{t-1})` with probability p, else `h_{t-1}`;
+    `h_t, c_t = LSTM(x_t, h̃, c_{t-1})`
+
+    One draw serves all sequences of the batch and all units. c is never detached, and
+    whatever comes after the layer sees h_t as it is. On its way back through the gates a
+    gradient grows with powers of the weights and drowns the one through c, in which long
+    delays are remembered; blocked now and then it lets that one be heard. The size of the
+    gradient depends on p, so it should still be clipped.
+
+    Args:
+        units: number of units.
+        detach_rate: p, from 0 to 1, kept as a variable that a callback may `assign` to
+            (`keras_floss.callbacks.HDetachAnnealing`). The paper found 0.25 to 0.5 best.
+            Defaults to 0.25.
+        detach: `"h"`, or `"c"` for the paper's control experiment, which blocks the
+            gradient into c_{t-1} instead and does harm. Defaults to `"h"`.
+        return_sequences, return_state, go_backwards, stateful, unroll,
+            zero_output_for_mask: as in `keras.layers.LSTM`.
+        use_cudnn: there is no cuDNN kernel with a blocked gradient. `False` and `"auto"`,
+            the default, are the same here, and True is an error.
+        **kwargs: the other arguments of `keras.layers.LSTM`, with its defaults; `seed` is
+            that of dropout and of the draws.
+
+    Call arguments:
+        sequences: `(batch, time, features)`.
+        initial_state, mask, training: as in `keras.layers.LSTM`.
+
+    Output shape:
+        `(batch, units)`, or `(batch, time, units)` with `return_sequences`.
+
+    Raises:
+        ValueError: a p that is no probability, another `detach`, or `use_cudnn=True`.
+
+    Example:
+
+    ```python
+    lstm = keras_floss.layers.HDetachLSTM(32, detach_rate=0.25)
+    lstm(keras.random.normal((4, 300, 1)), training=True).shape  # (4, 32)
+    ```
+
+    References:
+        [Kanuparthi, Arpit et al., ICLR 2019](https://arxiv.org/abs/1810.03023),
+        Algorithm 1
+    """
+
+    def __init__(
+        self,
+        units,
+        detach_rate=0.25,
+        detach="h",
+        return_sequences=False,
+        return_state=False,
+        go_backwards=False,
+        stateful=False,
+        unroll=False,
+        use_cudnn="auto",
+        **kwargs,
+    ):
+        if use_cudnn not in (False, "auto"):
+            raise ValueError(
+                "`use_cudnn` must be 'auto' or False: cuDNN has no LSTM whose gradient is "
+                "blocked. For inference with cuDNN, hand the weights to a "
+                f"`keras.layers.LSTM` by `set_weights`. Received: {use_cudnn!r}"
+            )
+        own = {name: kwargs.pop(name) for name in OF_THE_CELL & set(kwargs)}
+        cell = HDetachLSTMCell(
+            units,
+            detach_rate,
+            detach,
+            dtype=kwargs.get("dtype"),
+            trainable=kwargs.get("trainable", True),
+            name="lstm_cell",
+            **own,
+        )
+        super().__init__(
+            cell,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            **kwargs,
+        )
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+
+    @property
+    def units(self):
+        return self.cell.units
+
+    @property
+    def detach_rate(self):
+        """p, a `tf.Variable`."""
+        return self.cell.detach_rate
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        if training:
+            # Here, and not in the loop, where variables of several devices cannot be
+            # assigned to. The loop goes over one tensor, so it is a column of the inputs.
+            batch, time, _ = ops.shape(sequences)
+            blocked = ops.cast(self.cell.draw(time), sequences.dtype)
+            column = ops.broadcast_to(blocked[None, :, None], (batch, time, 1))
+            sequences = ops.concatenate([sequences, column], axis=-1)
+        return super().inner_loop(sequences, initial_state, mask, training=training)
+
+    def get_config(self):
+        own = self.cell.get_config()
+        for key in ("name", "trainable", "dtype"):
+            own.pop(key)
+        config = super().get_config()
+        del config["cell"]
+        return {**config, **own}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
