@@ -9,22 +9,28 @@ from keras_floss import __version__
 from keras_floss.experiments import Configuration, run
 from keras_floss.experiments.compare import PICTURE as COMPARISON
 from keras_floss.experiments.compare import compare
-from keras_floss.experiments.configuration import METHODS, TASKS
+from keras_floss.experiments.configuration import CHOICES
 from keras_floss.experiments.demo import PICTURE, demo
+from keras_floss.experiments.tasks import TASKS
 
 HELP = {
     "task": "what the network has to learn",
-    "method": "none: train it as it is; pre: floss it first; periodic: first, and again "
-    "at fixed times during training; adaptive: first, and again whenever training has "
-    "moved the exponents; joint: a penalty in every update",
-    "delay": "how many time steps back the answer lies",
+    "method": "of a RateRNN, none: train it as it is; pre: floss it first; periodic: "
+    "first, and again at fixed times during training; adaptive: first, and again whenever "
+    "training has moved the exponents; joint: a penalty in every update. Of an LSTM, lstm: "
+    "train it as it is; h-detach: block its gradient through h now and then; c-detach: the "
+    "one through c, which does harm; preflossed-lstm: floss it first; both: h-detach, and "
+    "floss it first",
+    "delay": "how many time steps back the answer lies; copying: T",
     "levels": "h of the hierarchical XOR, of 2^h bits",
     "length": "time steps of a sequence",
     "units": "units of the network",
     "batch_size": "sequences of a batch",
     "updates": "updates of the weights on the task",
     "learning_rate": "of the task's optimiser, Adam",
-    "clipnorm": "to which the gradient of each weight is clipped",
+    "clip": "what is clipped: the gradient of each weight on its own, or all together",
+    "clipnorm": "norm to which gradients are clipped",
+    "detach_rate": "probability that a step is blocked (methods h-detach, c-detach, both)",
     "flossing_steps": "flossing steps before training, and each time (method periodic)",
     "flossing_every": "updates from one flossing to the next (method periodic)",
     "flossing_times": "how many times to floss during training (method periodic)",
@@ -40,6 +46,7 @@ HELP = {
     "warmup": "first steps of the window that are not counted",
     "qr_interval": "time steps from one QR to the next",
     "seed": "of weights and data",
+    "xla": "whether training and flossing are compiled; auto: Keras decides",
 }
 
 
@@ -51,7 +58,7 @@ def main(arguments=None):
     options.verbose = 1 if sys.stdout.isatty() else 2
     try:
         return options.command(options)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, OSError) as error:
         options.parser.error(str(error))
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
@@ -97,9 +104,9 @@ def make_parser():
     command.add_argument(
         "--methods",
         type=lambda text: text.split(","),
-        default=list(METHODS),
         metavar="METHOD,METHOD,...",
-        help=f"{HELP['method']} (default: {','.join(METHODS)})",
+        help=f"{HELP['method']} (default: those without LSTM; copying, adding, digits, "
+        "mnist: lstm,h-detach,preflossed-lstm,both)",
     )
     command.add_argument(
         "--seeds", type=int, default=2, help="number of seeds, from 0 on (default: 2)"
@@ -122,23 +129,38 @@ def make_parser():
 
 
 def _add_knobs(command, without=(), **defaults):
-    """Adds a flag for each field of `Configuration`."""
+    """Adds a flag for each field of `Configuration`; `defaults` are this command's."""
+    command.set_defaults(defaults=defaults)
     for field in dataclasses.fields(Configuration):
         if field.name in without:
             continue
+        usual = defaults.get(field.name, field.default)
+        # What is not given is left out: the default depends on the task.
         command.add_argument(
             "--" + field.name.replace("_", "-"),
             type=field.type,
-            default=defaults.get(field.name, field.default),
-            choices={"task": list(TASKS), "method": METHODS}.get(field.name),
+            default=argparse.SUPPRESS,
+            choices=CHOICES.get(field.name),
             metavar=None if field.type is str else field.type.__name__.upper(),
-            help=f"{HELP[field.name]} (default: %(default)s)",
+            help=f"{HELP[field.name]} (default: {_defaults(field.name, usual)})",
         )
+
+
+def _defaults(name, usual):
+    """A default and those of the tasks that have another, in words."""
+    others = {}
+    for task, its in TASKS.items():
+        if its.defaults.get(name, usual) != usual:
+            others.setdefault(its.defaults[name], []).append(task)
+    groups = [f"{', '.join(names)}: {value}" for value, names in others.items()]
+    return "; ".join([str(usual), *groups])
 
 
 def _configuration(options):
     names = [field.name for field in dataclasses.fields(Configuration)]
-    return Configuration(**{n: getattr(options, n) for n in names if hasattr(options, n)})
+    given = {n: getattr(options, n) for n in names if hasattr(options, n)}
+    task = given.pop("task", Configuration.task)
+    return Configuration.of(task, **{**options.defaults, **TASKS[task].defaults, **given})
 
 
 def run_demo(options):
@@ -152,7 +174,7 @@ def run_train(options):
     configuration = _configuration(options)
     result = run(configuration, verbose=options.verbose)
     spectrum = result.spectra["trained"]
-    measure, updates = TASKS[configuration.task].measure, result.history["update"][-1]
+    measure, updates = TASKS[configuration.task].label, result.history["update"][-1]
     print(
         f"\n{measure} {result.measure:.3f} after {updates} updates, "
         f"λ_1 {spectrum[0]:+.3f} per time step, {result.seconds:.0f} s"
@@ -165,9 +187,10 @@ def run_train(options):
 
 def run_compare(options):
     """`keras-floss compare`"""
+    configuration = _configuration(options)
     compare(
-        _configuration(options),
-        options.methods,
+        configuration,
+        options.methods or TASKS[configuration.task].methods,
         options.seeds,
         options.output,
         options.jobs,

@@ -66,7 +66,7 @@ def learning_curves(curves, chance=None, measure="accuracy", ax=None):
     ax.set_xlabel("updates")
     ax.set_ylabel(measure)
     ax.set_xlim(left=0)
-    if measure == "accuracy":
+    if measure.endswith("accuracy"):
         ax.set_ylim(top=1.02)
     return _finish(ax)
 

@@ -15,7 +15,8 @@ from keras_floss import plots
 from keras_floss.cli import main
 from keras_floss.experiments import Configuration
 from keras_floss.experiments.demo import PICTURE, demo
-from keras_floss.experiments.run import build, run
+from keras_floss.experiments.network import build
+from keras_floss.experiments.run import run
 
 SMALL = {
     "delay": 3,

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss import plots
-from keras_floss.experiments.configuration import TASKS
 from keras_floss.experiments.run import run
+from keras_floss.experiments.tasks import TASKS
 from keras_floss.lyapunov.checks import check_positive_int
 
 PICTURE = "comparison.png"
@@ -115,9 +115,9 @@ def _run(configuration, folder, jobs):
     part = folder / (DONE + ".part")
     part.write_text(json.dumps(done, indent=2) + "\n")
     part.replace(folder / DONE)
-    measure = TASKS[configuration.task].measure
     print(
-        f"{configuration.method}, seed {configuration.seed}: {measure} "
+        f"{configuration.method}, seed {configuration.seed}: "
+        f"{TASKS[configuration.task].label} "
         f"{result.measure:.3f} in {result.seconds:.0f} s",
         flush=True,
     )
@@ -125,29 +125,55 @@ def _run(configuration, folder, jobs):
 
 def table(configuration, histories):
     """The last measure of each method and seed, their median, and what it took."""
-    measure = TASKS[configuration.task].measure
+    task = TASKS[configuration.task]
     seeds = len(next(iter(histories.values())))
-    updates = configuration.updates
-    head = [measure, *(f"seed {s}" for s in range(seeds)), "median", "flossing steps", "s"]
+    head = [
+        task.label,
+        *(f"seed {s}" for s in range(seeds)),
+        "median",
+        *(f"updates to {threshold:g}" for threshold in task.thresholds),
+        "flossing steps",
+        "s",
+    ]
     rows = [head]
     for method, runs in histories.items():
-        last = [each[measure][-1] for each in runs]
-        steps = [str(each["flossing_steps"]) for each in runs]
-        seconds = np.median([each["seconds"] for each in runs])
-        values = [f"{value:.3f}" for value in (*last, np.median(last))]
-        rows.append([method, *values, ", ".join(steps), f"{seconds:.0f}"])
+        last = [each[task.measure][-1] for each in runs]
+        rows.append(
+            [
+                method,
+                *(f"{value:.3f}" for value in (*last, np.median(last))),
+                *(
+                    ", ".join(updates_to(t, each, task.measure) for each in runs)
+                    for t in task.thresholds
+                ),
+                ", ".join(str(each["flossing_steps"]) for each in runs),
+                f"{np.median([each['seconds'] for each in runs]):.0f}",
+            ]
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         for row in rows
     ]
-    chance = TASKS[configuration.task].chance
-    note = (
-        f"({configuration.task}, delay {configuration.delay}, {updates} updates; mean of "
-        f"the last {updates - _before_last(histories)}; chance is {chance:.3g}; s: median "
+    return "\n".join([*lines, _note(configuration, histories)])
+
+
+def updates_to(threshold, history, measure):
+    """After how many updates a run had reached an accuracy, as text; "–": never."""
+    reached = np.asarray(history[measure]) >= threshold
+    return f"{history['update'][reached.argmax()]:.0f}" if reached.any() else "–"
+
+
+def _note(configuration, histories):
+    """What the numbers of the table are."""
+    c, task = configuration, TASKS[configuration.task]
+    over = "of the test set"
+    if not task.test:
+        over = f"mean of the last {c.updates - _before_last(histories)}"
+    return (
+        f"({title(c)}, {c.updates} updates; {over}; chance is {task.chance:.3g}; s: median "
         "seconds)"
     )
-    return "\n".join([*lines, note])
 
 
 def _before_last(histories):
@@ -164,6 +190,13 @@ def draw(configuration, histories):
         method: (runs[0]["update"], [each[task.measure] for each in runs])
         for method, runs in histories.items()
     }
-    plots.learning_curves(curves, chance=task.chance, measure=task.measure, ax=axis)
-    axis.set_title(f"{configuration.task}, delay {configuration.delay}")
+    plots.learning_curves(curves, chance=task.chance, measure=task.label, ax=axis)
+    axis.set_title(title(configuration))
     return figure
+
+
+def title(configuration):
+    """The task and how long it is, in words."""
+    knob = TASKS[configuration.task].knob
+    length = f", {knob} {getattr(configuration, knob)}" if knob else ""
+    return configuration.task + length

@@ -3,36 +3,45 @@
 import dataclasses
 import typing
 
-from keras_floss import tasks
-from keras_floss.lyapunov.checks import check_positive, check_positive_int
+from keras_floss.experiments.tasks import TASKS
+from keras_floss.lyapunov.checks import (
+    check_positive,
+    check_positive_int,
+    check_probability,
+)
 from keras_floss.models.settings import Settings
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """A task, and how well a network does on it.
+class Method(typing.NamedTuple):
+    """A network, and when it is flossed.
 
     Attributes:
-        data: the function that makes its dataset.
-        channels: number of input features.
-        measure: `"accuracy"` of bits, or `"error"`, a mean square, of numbers.
-        chance: the measure of the best guess without memory.
+        network: `"rate-rnn"`, `"lstm"`, `"h-detach"` or `"c-detach"`.
+        flossing: `"none"`, `"pre"`, `"periodic"`, `"adaptive"` or `"joint"`.
     """
 
-    data: typing.Callable
-    channels: int = 1
-    measure: str = "accuracy"
-    chance: float = 0.5
+    network: str
+    flossing: str
 
 
-TASKS = {
-    "delayed-copy": Task(tasks.delayed_copy),
-    "temporal-xor": Task(tasks.temporal_xor),
-    "hierarchical-xor": Task(tasks.hierarchical_xor),
-    "continuous-xor": Task(tasks.continuous_xor, measure="error", chance=1 / 18),
-    "spatial-xor": Task(tasks.spatial_xor, channels=3),
+METHODS = {
+    "none": Method("rate-rnn", "none"),
+    "pre": Method("rate-rnn", "pre"),
+    "periodic": Method("rate-rnn", "periodic"),
+    "adaptive": Method("rate-rnn", "adaptive"),
+    "joint": Method("rate-rnn", "joint"),
+    "lstm": Method("lstm", "none"),
+    "h-detach": Method("h-detach", "none"),
+    "c-detach": Method("c-detach", "none"),
+    "preflossed-lstm": Method("lstm", "pre"),
+    "both": Method("h-detach", "pre"),
 }
-METHODS = ("none", "pre", "periodic", "adaptive", "joint")
+CHOICES = {
+    "task": tuple(TASKS),
+    "method": tuple(METHODS),
+    "clip": ("weight", "global"),
+    "xla": ("auto", "on", "off"),
+}
 
 # Loss and accuracy are reported as means over so many updates.
 UPDATES_PER_REPORT = 50
@@ -42,8 +51,8 @@ UPDATES_PER_REPORT = 50
 class Configuration:
     """The knobs of one run; the defaults are those of the demo.
 
-    The network is a `RateRNN` with a linear readout, the optimiser Adam with the gradient
-    of each weight clipped to `clipnorm`, every batch fresh.
+    The network is a recurrent layer with a linear readout, the optimiser Adam with
+    gradients clipped to `clipnorm`.
     """
 
     task: str = "delayed-copy"
@@ -55,7 +64,9 @@ class Configuration:
     batch_size: int = 16
     updates: int = 1000
     learning_rate: float = 1e-3
+    clip: str = "weight"
     clipnorm: float = 0.03
+    detach_rate: float = 0.25
     flossing_steps: int = 500
     flossing_every: int = 100
     flossing_times: int = 2
@@ -70,9 +81,16 @@ class Configuration:
     warmup: int = 16
     qr_interval: int = 1
     seed: int = 0
+    xla: str = "auto"
+
+    @classmethod
+    def of(cls, task, **knobs):
+        """A configuration with the defaults of its task."""
+        defaults = TASKS[task].defaults if task in TASKS else {}
+        return cls(task=task, **{**defaults, **knobs})
 
     def __post_init__(self):
-        for name, allowed in (("task", TASKS), ("method", METHODS)):
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f"`{name}` must be one of {', '.join(allowed)}. "
@@ -102,29 +120,26 @@ class Configuration:
                 f"`updates` must be a multiple of {UPDATES_PER_REPORT}, over which results "
                 f"are averaged, or less than that. Received: {self.updates}"
             )
+        check_probability("detach_rate", self.detach_rate)
         self.data()
-        if self.method != "none":
+        method = METHODS[self.method]
+        if method.flossing != "none":
             Settings(**self.flossing())
-            for name, value, limit in (
-                ("k", self.k, ("units", self.units)),
-                ("window", self.window, ("length", self.length)),
+            steps = TASKS[self.task].steps(self)
+            states = self.units * (1 if method.network == "rate-rnn" else 2)
+            for name, limit, what in (
+                ("k", states, "number of states of the network"),
+                ("window", steps, "number of steps of a sequence"),
             ):
-                if value > limit[1]:
+                if getattr(self, name) > limit:
                     raise ValueError(
-                        f"`{name}` must be at most `{limit[0]}`, {limit[1]}. "
-                        f"Received: {value}"
+                        f"`{name}` must be at most {limit}, the {what}. "
+                        f"Received: {getattr(self, name)}"
                     )
 
     def data(self, stream=0):
-        """An endless dataset of fresh batches; other streams have other bits."""
-        options = {"levels": self.levels} if self.task == "hierarchical-xor" else {}
-        return TASKS[self.task].data(
-            self.delay,
-            length=self.length,
-            batch_size=self.batch_size,
-            seed=self.seed + stream * 1_000_003,
-            **options,
-        )
+        """An endless dataset of batches; other streams have others."""
+        return TASKS[self.task].data(self, self.seed + stream * 1_000_003)
 
     def flossing(self):
         """The settings of a flossing pass."""

@@ -10,9 +10,13 @@ import keras
 import numpy as np
 
 from keras_floss.callbacks import AdaptiveFlossing, PeriodicFlossing, Preflossing
-from keras_floss.experiments.configuration import TASKS, UPDATES_PER_REPORT, Configuration
-from keras_floss.layers import RateRNN
-from keras_floss.models import FlossingModel
+from keras_floss.experiments.configuration import (
+    METHODS,
+    UPDATES_PER_REPORT,
+    Configuration,
+)
+from keras_floss.experiments.network import RECURRENT, build
+from keras_floss.experiments.tasks import TASKS
 
 # Streams of data that no run trains on.
 FLOSSING_STREAM, SPECTRUM_STREAM = 1, 2
@@ -25,9 +29,9 @@ class Result:
     Attributes:
         configuration: what was run.
         model: the trained `FlossingModel`.
-        history: lists `update`, `loss` and the measure of the task, `accuracy` or `error`;
-            each entry is a mean over the updates since the one before, each measured on a
-            fresh batch before the update.
+        history: lists `update`, `loss` and `accuracy` or `error`; each entry is a mean
+            over the updates since the one before, each measured on its batch before the
+            update. Of a task with a test set, `test_loss` and `test_accuracy`, too.
         flossing: lists by flossing step, or empty.
         spectra: exponents at stages of the run, `{stage: (units,) array}`.
         seconds: of wall time.
@@ -58,45 +62,17 @@ class Result:
         self.model.save_weights(folder / "model.weights.h5")
 
 
-def build(configuration):
-    """The compiled network of a configuration, the same for the same seed."""
-    keras.utils.set_random_seed(configuration.seed)
-    task = TASKS[configuration.task]
-    inputs = keras.Input((configuration.length, task.channels))
-    states = RateRNN(configuration.units, return_sequences=True, name="rate_rnn")(inputs)
-    # As in the released code of the flossing paper: N(0, 1), not scaled by 1/√units.
-    readout = keras.initializers.RandomNormal(stddev=1.0)
-    logits = keras.layers.Dense(1, kernel_initializer=readout, name="readout")(states)
-    joint = {}
-    if configuration.method == "joint":
-        joint = {"strength": configuration.strength, "joint": configuration.flossing()}
-    model = FlossingModel(inputs, logits, **joint)
-    if task.measure == "accuracy":
-        loss = keras.losses.BinaryCrossentropy(from_logits=True)
-        metric = keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")
-    else:
-        loss = keras.losses.MeanSquaredError()
-        metric = keras.metrics.MeanSquaredError(name="error")
-    model.compile(
-        keras.optimizers.Adam(configuration.learning_rate, clipnorm=configuration.clipnorm),
-        loss=loss,
-        weighted_metrics=[metric],
-        flossing_optimizer=keras.optimizers.Adam(configuration.flossing_learning_rate),
-    )
-    return model
-
-
 def flossing_callbacks(configuration):
     """The callbacks of the configuration's method."""
-    c = configuration
-    if c.method in ("none", "joint"):
+    c, when = configuration, METHODS[configuration.method].flossing
+    if when in ("none", "joint"):
         return []
     data, settings = c.data(FLOSSING_STREAM), c.flossing()
     callbacks = [Preflossing(data, c.flossing_steps, **settings)]
-    if c.method == "periodic":
+    if when == "periodic":
         schedule = (c.flossing_every, c.flossing_steps, c.flossing_times)
         callbacks.append(PeriodicFlossing(data, *schedule, **settings))
-    if c.method == "adaptive":
+    if when == "adaptive":
         steps, until = c.adaptive_steps, c.adaptive_until
         schedule = (c.adaptive_every, c.adaptive_tolerance, steps, until)
         callbacks.append(AdaptiveFlossing(data, *schedule, **settings))
@@ -116,6 +92,7 @@ def run(configuration, *, callbacks=(), verbose="auto"):
     """
     start = time.perf_counter()
     model = build(configuration)
+    test = TASKS[configuration.task].test
     sample = next(iter(configuration.data(SPECTRUM_STREAM)))[0][:4]
     spectra = Spectra(sample, configuration.warmup)
     flossing = flossing_callbacks(configuration)
@@ -125,10 +102,15 @@ def run(configuration, *, callbacks=(), verbose="auto"):
         epochs=configuration.updates // steps,
         steps_per_epoch=steps,
         shuffle=False,
+        validation_data=test() if test else None,
+        validation_batch_size=configuration.batch_size,
         callbacks=[*flossing, spectra, *callbacks],
         verbose=verbose,
     )
-    history = {"update": [steps * (epoch + 1) for epoch in fit.epoch], **fit.history}
+    history = {
+        "update": [steps * (epoch + 1) for epoch in fit.epoch],
+        **{name.replace("val_", "test_"): values for name, values in fit.history.items()},
+    }
     passes = keras.tree.flatten([callback.history for callback in flossing])
     return Result(
         configuration,
@@ -151,7 +133,7 @@ class Spectra(keras.callbacks.Callback):
 
     def _record(self, stage):
         spectrum = self.model.lyapunov_spectrum(self.inputs, warmup=self.warmup)
-        self.spectra[stage] = np.mean(spectrum["rate_rnn"], axis=0)
+        self.spectra[stage] = np.mean(spectrum[RECURRENT], axis=0)
 
     def on_train_begin(self, logs=None):
         self._record("initial")
