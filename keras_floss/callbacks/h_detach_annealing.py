@@ -9,9 +9,9 @@ from keras_floss.lyapunov.checks import check_int
 class HDetachAnnealing(keras.callbacks.Callback):
     """Lets the whole gradient through from some epoch on, in every `HDetachLSTM`.
 
-    Before that epoch each layer keeps the `detach_rate` that it had when training began;
-    from it on the rate is 0. When training ends the layers get their rates back, so that
-    the model that is saved then is the one that was built.
+    Before that epoch each layer blocks the gradient at its `detach_rate`, from it on never.
+    The rates themselves are left alone: a model that is saved in such an epoch, or trained
+    again without this callback, has them.
 
     Args:
         start: the first epoch without h-detach, counted from 0; a negative number counts
@@ -49,14 +49,15 @@ class HDetachAnnealing(keras.callbacks.Callback):
                 f"The model `{self.model.name}` has no `HDetachLSTM` whose detach rate "
                 "could be annealed."
             )
-        rates = [cell.detach_rate for cell in cells]
-        self._rates = [(rate, float(rate.numpy())) for rate in rates]
+        self._cells = cells
 
     def on_epoch_begin(self, epoch, logs=None):
         start = self.start if self.start >= 0 else self.params["epochs"] + self.start
-        for variable, rate in self._rates:
-            variable.assign(rate if epoch < start else 0.0)
+        self._set(1.0 if epoch < start else 0.0)
 
     def on_train_end(self, logs=None):
-        for variable, rate in self._rates:
-            variable.assign(rate)
+        self._set(1.0)
+
+    def _set(self, value):
+        for cell in self._cells:
+            cell.annealing.assign(value)

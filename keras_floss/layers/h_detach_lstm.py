@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_floss.lyapunov.checks import check_probability
+from keras_floss.lyapunov.checks import check_positive_int, check_probability
 
 PATHS = ("h", "c")
 LEVELS = 2**24  # what float32 can count
@@ -17,7 +17,7 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
     """One step of `HDetachLSTM`: `keras.layers.LSTMCell`, but for its gradient.
 
     In a `keras.layers.RNN` of its own it draws at every step; `HDetachLSTM` draws for the
-    whole sequence at once, which is faster and is what several devices need.
+    whole sequence at once.
 
     Args: see `HDetachLSTM`.
 
@@ -36,16 +36,24 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
     """
 
     def __init__(self, units, detach_rate=0.25, detach="h", **kwargs):
+        check_positive_int("units", units)
         check_probability("detach_rate", detach_rate)
         if detach not in PATHS:
             raise ValueError(
                 f"`detach` must be 'h', or 'c' for the control experiment. Received: "
                 f"{detach!r}"
             )
-        super().__init__(units, **kwargs)
+        super().__init__(int(units), **kwargs)
         # TensorFlow's: a Keras variable would be a weight, and the weights are LSTM's.
-        self.detach_rate = tf.Variable(detach_rate, trainable=False, dtype=tf.float32)
+        self._detach_rate = tf.Variable(detach_rate, trainable=False, dtype=tf.float32)
+        # Turned to 0 and back by HDetachAnnealing, which leaves the rate itself alone.
+        self.annealing = tf.Variable(1.0, trainable=False)
         self.detach = detach
+
+    @property
+    def detach_rate(self):
+        """p, a `tf.Variable`."""
+        return self._detach_rate
 
     def draw(self, steps):
         """`(steps,)` booleans: at which steps the gradient is blocked."""
@@ -55,7 +63,8 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
         number = tf.random.stateless_uniform(
             (steps,), seed, 0, LEVELS, tf.int32, alg="philox"
         )
-        return tf.cast(number, tf.float32) < self.detach_rate * LEVELS
+        rate = self.detach_rate * self.annealing
+        return tf.cast(number, tf.float32) < rate * LEVELS
 
     def call(self, inputs, states, training=False):
         if training:
@@ -95,7 +104,8 @@ class HDetachLSTM(keras.layers.RNN):
     """An LSTM that learns through its cell state: h-detach.
 
     Its outputs, weights and their order are those of `keras.layers.LSTM`, so that weights
-    move between the two by `set_weights`. When training, at each time step with
+    move between the two by `set_weights` (not by weight files, in which Keras keeps them by
+    the name of the class). When training, at each time step with
     probability p, no gradient flows from the gates of that step into h_{t-1}:
 
     `h̃ = stop_gradient(h_{t-1})` with probability p, else `h_{t-1}`;
@@ -194,8 +204,10 @@ class HDetachLSTM(keras.layers.RNN):
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         if training:
-            # Here, and not in the loop, where variables of several devices cannot be
-            # assigned to. The loop goes over one tensor, so it is a column of the inputs.
+            # All draws at once, before the loop; that goes over one tensor, so they are a
+            # column of it.
+            features = self.cell.kernel.shape[0]
+            sequences = tf.ensure_shape(sequences, (None, None, features))
             batch, time, _ = ops.shape(sequences)
             blocked = ops.cast(self.cell.draw(time), sequences.dtype)
             column = ops.broadcast_to(blocked[None, :, None], (batch, time, 1))
