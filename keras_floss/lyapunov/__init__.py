@@ -1,4 +1,11 @@
 """The mathematics: tensors in, tensors out. Knows cells and layers, knows no model."""
 
 from keras_floss.lyapunov.exponents import lyapunov_exponents as lyapunov_exponents
+from keras_floss.lyapunov.jacobian import LSTMJacobianPaths as LSTMJacobianPaths
+from keras_floss.lyapunov.jacobian import lstm_jacobian_paths as lstm_jacobian_paths
+from keras_floss.lyapunov.singular_values import ConditionNumber as ConditionNumber
+from keras_floss.lyapunov.singular_values import condition_number as condition_number
+from keras_floss.lyapunov.singular_values import (
+    jacobian_singular_values as jacobian_singular_values,
+)
 from keras_floss.lyapunov.statistics import lyapunov_statistics as lyapunov_statistics
