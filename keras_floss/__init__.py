@@ -14,19 +14,30 @@ if keras.backend.backend() != "tensorflow":
         "~/.keras/keras.json."
     )
 
-from keras_floss import callbacks, layers, tasks
+from keras_floss import callbacks, layers, plots, tasks
 from keras_floss._version import __version__
 from keras_floss.layers import LyapunovRegularizer
-from keras_floss.lyapunov import lyapunov_exponents, lyapunov_statistics
-from keras_floss.models import FlossingModel
+from keras_floss.lyapunov import (
+    condition_number,
+    jacobian_singular_values,
+    lstm_jacobian_paths,
+    lyapunov_exponents,
+    lyapunov_statistics,
+)
+from keras_floss.models import FlossingModel, gradient_norms
 
 __all__ = [
     "FlossingModel",
     "LyapunovRegularizer",
     "__version__",
     "callbacks",
+    "condition_number",
+    "gradient_norms",
+    "jacobian_singular_values",
     "layers",
+    "lstm_jacobian_paths",
     "lyapunov_exponents",
     "lyapunov_statistics",
+    "plots",
     "tasks",
 ]

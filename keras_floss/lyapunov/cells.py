@@ -71,7 +71,7 @@ class CellMap:
                 tape.watch(values)
                 scope = keras.StatelessScope(zip(self._weights, values, strict=True))
                 with scope, self.precision():
-                    new = self._run(tf.zeros((1, features), self.dtype), states)
+                    _, new = self._run(tf.zeros((1, features), self.dtype), states)
             used = [g is not None for g in tape.gradient(new, values)]
             self.variables = [v for v, u in zip(self._weights, used, strict=True) if u]
 
@@ -85,14 +85,23 @@ class CellMap:
 
     def __call__(self, inputs, states, values):
         """One step: inputs `(batch, features)`, states and result `(batch, d_i)`."""
+        return self.with_output(inputs, states, values)[1]
+
+    def with_output(self, inputs, states, values):
+        """`(output, states)` of one step; the output may be one of the states."""
         scope = keras.StatelessScope(zip(self.variables, values, strict=True))
         with scope, self.precision():
             return self._run(inputs, states)
 
     def _run(self, inputs, states):
         states = keras.tree.pack_sequence_as(self._structure, states)
-        _, states = self._call(inputs, states, **self._kwargs)
-        return [tf.cast(s, self.dtype) for s in keras.tree.flatten(states)]
+        output, states = self._call(inputs, states, **self._kwargs)
+        states = keras.tree.flatten(states)
+        new = [tf.cast(s, self.dtype) for s in states]
+        for state, cast in zip(states, new, strict=True):
+            if output is state:
+                return cast, new
+        return tf.cast(output, self.dtype), new
 
     @contextlib.contextmanager
     def precision(self):

@@ -2,3 +2,4 @@
 
 from keras_floss.models.flosser import Flosser as Flosser
 from keras_floss.models.flossing_model import FlossingModel as FlossingModel
+from keras_floss.models.gradient_norms import gradient_norms as gradient_norms

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_floss.lyapunov.loss import flossing_loss
-from keras_floss.lyapunov.recurrent import Sequence, as_sequence, cut_batch, cut_window
+from keras_floss.lyapunov.recurrent import Sequence, cut_batch, cut_window
 from keras_floss.lyapunov.schedule import extent
 from keras_floss.lyapunov.spectrum import sequence_spectrum
 from keras_floss.models.recording import choose_layers, record, recurrent_layers
@@ -44,7 +44,7 @@ class FlossingPass:
         for name, calls in recorded.items():
             spectra[name] = []
             for call in calls:
-                sequence = self._cut(as_sequence(*call))
+                sequence = self._cut(call.sequence())
                 spectrum = sequence_spectrum(
                     sequence,
                     self.settings.k_of(name, sequence.map.dim),

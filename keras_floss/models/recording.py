@@ -14,16 +14,21 @@ import typing
 import keras
 import tensorflow as tf
 
-from keras_floss.lyapunov.recurrent import directions
+from keras_floss.lyapunov.recurrent import as_sequence, directions
 
 
 class Call(typing.NamedTuple):
-    """One call of a recurrent layer: its arguments."""
+    """One call of a recurrent layer: its arguments, and the list of its outputs."""
 
     layer: keras.layers.RNN
     inputs: tf.Tensor
     initial_state: list | None
     mask: tf.Tensor | None
+    outputs: list
+
+    def sequence(self):
+        """The call as a `Sequence`."""
+        return as_sequence(self.layer, self.inputs, self.initial_state, self.mask)
 
 
 def recurrent_layers(model):
@@ -94,7 +99,7 @@ def record(model, inputs, layers, watch=None):
     """Calls the model on `inputs`, not training, and notes the calls of its layers.
 
     Args:
-        watch: a GradientTape to watch the inputs of the layers, or None.
+        watch: a GradientTape to watch the inputs and outputs of the layers, or None.
 
     Returns:
         `({name: [Call, ...]}, outputs)`, the outputs being those of the model.
@@ -172,6 +177,10 @@ def _patch(layer):
             # A tensor of its own for each call, which nothing else depends on.
             bound.arguments[first] = tf.identity(bound.arguments[first])
             watch.watch(bound.arguments[first])
+        outputs = original(*bound.args, **bound.kwargs)
+        if watch is not None:
+            outputs = keras.tree.map_structure(tf.identity, outputs)
+            watch.watch(keras.tree.flatten(outputs))
         if calls is not None:
             arguments = bound.arguments
             calls.append(
@@ -180,9 +189,10 @@ def _patch(layer):
                     arguments[first],
                     arguments.get("initial_state"),
                     arguments.get("mask"),
+                    keras.tree.flatten(outputs),
                 )
             )
-        return original(*bound.args, **bound.kwargs)
+        return outputs
 
     # Past Keras's own __setattr__, which would track what it is given.
     for name in old:

@@ -1,0 +1,187 @@
+"""How the gradient of the task's loss comes back through time: the public function."""
+
+import typing
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_floss.lyapunov.state_gradients import state_gradients
+from keras_floss.models.recording import choose_layers, record, recurrent_layers
+from keras_floss.models.unchanged_metrics import unchanged_metrics
+
+
+class KernelGradient(typing.NamedTuple):
+    """The gradient of the task's loss in a recurrent kernel.
+
+    Attributes:
+        singular_values: NumPy array, decreasing.
+        effective_dimension: participation ratio of their squares, (Σσ²)² / Σσ⁴: about how
+            many directions the gradient has. NaN where it is 0.
+    """
+
+    singular_values: np.ndarray
+    effective_dimension: float
+
+
+class LayerGradients(typing.NamedTuple):
+    """The gradient of the task's loss in the states of a recurrent layer.
+
+    Attributes:
+        norms: `(time,)`, the norm of ∂loss/∂s_t over all states and sequences, in the
+            order in which the layer runs. It counts what s_t does to the layer's output at
+            t and to all that follows.
+        cell_share: of an LSTM, `(time − 1,)`: the share, from 0 to 1, of the squared norm
+            that comes into s_t from s_{t+1} through c; the rest comes through h, the path
+            that h-detach blocks. NaN where nothing comes. None of other layers.
+        kernels: `{path of the recurrent kernel: KernelGradient}`.
+    """
+
+    norms: np.ndarray
+    cell_share: np.ndarray | None
+    kernels: dict
+
+
+def gradient_norms(model, x, y=None, sample_weight=None, *, layers=None):
+    """The norm of the gradient of the task's loss in every state, step by step.
+
+    Why a network does not learn a delay: from the last step back, the norms fall (or grow)
+    as `exp(λ_1 t)` on average, and an optimiser hears nothing of what was long ago.
+
+    The loss is that which the model was compiled with, in inference mode: no dropout, no
+    h-detach. The gradient within a recurrent layer is computed in float32 (float64 for a
+    float64 layer), whatever the dtype policy.
+
+    Args:
+        model: a compiled `keras.Model`, functional or subclassed, with recurrent layers.
+        x, y, sample_weight: one batch, as in `fit`.
+        layers: recurrent layers, as names or layers. Defaults to None, all of them.
+
+    Returns:
+        `{layer name: LayerGradients}`; Bidirectional: `name/forward`, `name/backward`. A
+        layer that is called several times has an entry for each call: `name/call_1`, ...
+
+    Raises:
+        ValueError: a model that is not compiled, one without a recurrent layer, or one
+            whose recurrent layers cannot be reached.
+
+    Example:
+
+    ```python
+    inputs = keras.Input((300, 1))
+    x = keras.layers.LSTM(64, name="memory")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
+    model.compile("adam", "mse")
+    gradients = keras_floss.gradient_norms(model, x_train, y_train)["memory"]
+    gradients.norms[0] / gradients.norms[-1]  # what is left at the first step
+    ```
+
+    References:
+        [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306) (gradients and
+        exponents); [Kanuparthi, Arpit et al., ICLR 2019](https://arxiv.org/abs/1810.03023)
+        (the two paths)
+    """
+    if not tf.executing_eagerly():
+        raise ValueError("`gradient_norms` gives NumPy arrays: call it eagerly.")
+    x, y, sample_weight = keras.tree.map_structure(
+        lambda a: None if a is None else tf.convert_to_tensor(a), (x, y, sample_weight)
+    )
+    if not model.built:
+        model(x)
+    return GradientLook(model, layers)(x, y, sample_weight)
+
+
+class GradientLook:
+    """`gradient_norms` of a model for one batch after the other, traced once.
+
+    Args:
+        model: a compiled and built `keras.Model`.
+        layers: as in `gradient_norms`.
+    """
+
+    def __init__(self, model, layers=None):
+        if not model.compiled:
+            raise ValueError(
+                f"The model `{model.name}` has no loss: compile it before its gradients "
+                "are looked at."
+            )
+        self._model = model
+        layers = choose_layers(recurrent_layers(model), layers)
+        self._function = tf.function(
+            lambda *data: _gradients(model, layers, *data), autograph=False
+        )
+
+    def __call__(self, x, y=None, sample_weight=None):
+        with unchanged_metrics(self._model):
+            result = self._function(x, y, sample_weight)
+        return {
+            name: LayerGradients(
+                norms.numpy(),
+                None if share is None else share.numpy(),
+                {path: _kernel_gradient(g.numpy()) for path, g in kernels.items()},
+            )
+            for name, (norms, share, kernels) in result.items()
+        }
+
+
+def _gradients(model, layers, x, y, sample_weight):
+    """`{name: (norms, cell share or None, {path: gradient of the kernel})}`."""
+    kernels = {name: _kernels(layer) for name, layer in layers.items()}
+    with tf.GradientTape() as tape:
+        calls, outputs = record(model, x, layers, watch=tape)
+        loss = model.compute_loss(x, y, outputs, sample_weight, training=False)
+    watched = {name: [call.outputs for call in each] for name, each in calls.items()}
+    d_outputs, d_kernels = tape.gradient(
+        loss,
+        (watched, {n: {p: v.value for p, v in k.items()} for n, k in kernels.items()}),
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
+    result = {}
+    for name, each in calls.items():
+        for number, (call, d_output) in enumerate(
+            zip(each, d_outputs[name], strict=True), start=1
+        ):
+            key = name if len(each) == 1 else f"{name}/call_{number}"
+            d_sequence, d_final = _by_step(call, d_output)
+            gradients, carried = state_gradients(
+                call.sequence(),
+                d_sequence,
+                d_final,
+                call.layer.zero_output_for_mask,
+            )
+            result[key] = (
+                tf.sqrt(sum(tf.reduce_sum(g**2, axis=(1, 2)) for g in gradients)),
+                _cell_share(call.layer.cell, carried),
+                d_kernels[name],
+            )
+    return result
+
+
+def _by_step(call, d_outputs):
+    """Gradients in the output of every step `(batch, time, d)`, and in the final states."""
+    d_output, *d_final = d_outputs
+    if not call.layer.return_sequences:
+        steps = tf.shape(call.inputs)[1]
+        d_output = tf.pad(d_output[:, None], [[0, 0], [steps - 1, 0], [0, 0]])
+    return d_output, d_final
+
+
+def _cell_share(cell, carried):
+    """`(time − 1,)`, of the gradients that come into h and c from the step after."""
+    if not isinstance(cell, keras.layers.LSTMCell):
+        return None
+    h, c = (tf.reduce_sum(g[:-1] ** 2, axis=(1, 2)) for g in carried)
+    return c / (h + c)
+
+
+def _kernels(layer):
+    """`{path: recurrent kernel}` of a recurrent layer."""
+    cells = getattr(layer.cell, "cells", [layer.cell])
+    kernels = [getattr(cell, "recurrent_kernel", None) for cell in cells]
+    return {v.path: v for v in kernels if v is not None}
+
+
+def _kernel_gradient(gradient):
+    values = np.linalg.svd(gradient.astype("float64"), compute_uv=False)
+    squares = (values / (values.max() or np.nan)) ** 2
+    return KernelGradient(values, float(squares.sum() ** 2 / (squares**2).sum()))
