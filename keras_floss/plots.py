@@ -3,6 +3,7 @@
 matplotlib is imported when a picture is drawn: `pip install "keras-floss[plots]"`.
 """
 
+import io
 import itertools
 
 import numpy as np
@@ -18,14 +19,23 @@ STYLES = (
 )
 
 
-def require_matplotlib():
-    """Raises ImportError that says how to install matplotlib, where it is missing."""
+PREDICTION = r"predicted: $(\lambda_1 - \lambda_m)\,t$"
+EXPONENT = r"$\lambda_i$ per time step"
+
+
+def has_matplotlib():
+    """Whether matplotlib is installed."""
     try:
         import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            'Pictures need matplotlib: pip install "keras-floss[plots]"'
-        ) from error
+    except ImportError:
+        return False
+    return True
+
+
+def require_matplotlib():
+    """Raises ImportError that says how to install matplotlib, where it is missing."""
+    if not has_matplotlib():
+        raise ImportError('Pictures need matplotlib: pip install "keras-floss[plots]"')
 
 
 def figure(columns=1):
@@ -71,6 +81,23 @@ def learning_curves(curves, chance=None, measure="accuracy", ax=None):
     return _finish(ax)
 
 
+def accuracy_by_delay(results, chance=None, measure="accuracy", ax=None):
+    """Accuracy over the delay of the task, by method.
+
+    Args:
+        results: `{label: (delays, accuracies)}`. The accuracies may be `(seeds, delays)`:
+            then the line is the median, and a band goes from the 20th to the 80th
+            percentile.
+        chance, measure, ax: as in `learning_curves`.
+
+    Returns:
+        The axis.
+    """
+    ax = learning_curves(results, chance, measure, ax)
+    ax.set_xlabel("delay in time steps")
+    return ax
+
+
 def spectra(exponents, flossed=None, ax=None):
     """Lyapunov exponents over their index.
 
@@ -91,8 +118,102 @@ def spectra(exponents, flossed=None, ax=None):
         ax.axvspan(0.5, flossed + 0.5, label="flossed exponents", **shade)
     ax.axhline(0.0, color="0.5", linewidth=1)
     ax.set_xlabel("index $i$")
-    ax.set_ylabel(r"$\lambda_i$ per time step")
+    ax.set_ylabel(EXPONENT)
     return _finish(ax)
+
+
+def exponents_over_time(times, exponents, time="flossing steps", ax=None):
+    """Lyapunov exponents as flossing or training moves them.
+
+    Args:
+        times: `(n,)`: flossing steps, updates or epochs.
+        exponents: `(n, k)`, per time step, as `LyapunovMonitor.history` has them by
+            `<layer>/exponents`.
+        time: what the times are. Defaults to `"flossing steps"`.
+        ax: a matplotlib axis. Defaults to None, a new one.
+
+    Returns:
+        The axis.
+    """
+    import matplotlib
+
+    ax = _axis(ax)
+    exponents = np.asarray(exponents)
+    count = exponents.shape[1]
+    # From dark to light in print as well; the lightest would not be seen on white.
+    colors = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, count))
+    for index, color in enumerate(colors):
+        end = index in (0, count - 1)
+        ax.plot(
+            times,
+            exponents[:, index],
+            color=color,
+            linewidth=1.8 if end else 0.8,
+            linestyle="--" if end and index else "-",
+            label=rf"$\lambda_{{{index + 1}}}$" if end else None,
+        )
+    ax.axhline(0.0, color="0.5", linewidth=1)
+    ax.set_xlabel(time)
+    ax.set_ylabel(EXPONENT)
+    return _finish(ax)
+
+
+def gradient_norms(norms, ax=None):
+    """The norm of the task's gradient in the states over the time step.
+
+    Args:
+        norms: `{label: (time,) array}`, `LayerGradients.norms` of
+            `keras_floss.gradient_norms`. Norms of 0 are not drawn.
+        ax: a matplotlib axis. Defaults to None, a new one.
+
+    Returns:
+        The axis.
+    """
+    ax = _axis(ax)
+    for (label, values), style in zip(norms.items(), itertools.cycle(STYLES)):
+        every = max(1, len(values) // 12)
+        values = np.where(np.asarray(values) > 0, values, np.nan)
+        ax.plot(values, label=label, markersize=4, markevery=every, **style)
+    ax.set_yscale("log")
+    ax.set_xlabel("time step $t$")
+    ax.set_ylabel(r"$\Vert\partial\,\mathrm{loss}/\partial s_t\Vert$")
+    return _finish(ax)
+
+
+def condition_numbers(results, directions=None, ax=None):
+    """The condition number of the long-term Jacobian over the horizon.
+
+    Args:
+        results: `{label: (horizons, ConditionNumber)}`, of `keras_floss.condition_number`
+            with these horizons; the median over sequences is drawn, and the prediction
+            from the exponents as a thin line.
+        directions: m, the number of leading directions. Defaults to None, all there are.
+        ax: a matplotlib axis. Defaults to None, a new one.
+
+    Returns:
+        The axis.
+    """
+    ax = _axis(ax)
+    last = -1 if directions is None else directions - 1
+    for (label, (horizons, result)), style in zip(results.items(), itertools.cycle(STYLES)):
+        # Decimal logarithms: the numbers themselves are past what a float holds.
+        measured, predicted = (
+            np.median(np.asarray(x)[:, :, last], axis=0) / np.log(10)
+            for x in (result.log_measured, result.log_predicted)
+        )
+        ax.plot(horizons, measured, label=label, markersize=4, **style)
+        ax.plot(horizons, predicted, color=style["color"], linewidth=1, alpha=0.7)
+    ax.plot([], [], color="0.4", linewidth=1, label=PREDICTION)
+    ax.set_xlabel("horizon $t$ in time steps")
+    ax.set_ylabel(r"$\log_{10}\,\kappa_m$")
+    return _finish(ax)
+
+
+def png(figure):
+    """The picture as bytes of a PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
 
 
 def _axis(ax):

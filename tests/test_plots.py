@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_floss import plots
+from keras_floss.lyapunov import ConditionNumber
 
 
 def drawn(ax):
@@ -109,3 +110,52 @@ def test_a_new_axis_when_none_is_given(monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "agg")
     first, second = plots.spectra({"a": [0.0]}), plots.spectra({"a": [0.0]})
     assert first is not second
+
+
+def test_accuracy_by_delay_is_a_median_and_a_band():
+    _, ax = plots.figure()
+    results = {"flossed": ([10, 20], SEEDS), "plain": ([10, 20], [0.9, 0.5])}
+    assert plots.accuracy_by_delay(results, chance=0.5, ax=ax) is ax
+    np.testing.assert_array_equal(drawn(ax)["flossed"], ([10, 20], [0.5, 0.7]))
+    assert len(bands(ax)) == 1
+    assert "delay" in ax.get_xlabel()
+
+
+def test_exponents_over_time_name_the_first_and_the_last():
+    _, ax = plots.figure()
+    values = np.array([[-0.1, -0.5, -2.0], [0.0, -0.1, -0.4]])
+    assert plots.exponents_over_time([0, 7], values, "epochs", ax=ax) is ax
+    assert legend(ax) == [r"$\lambda_{1}$", r"$\lambda_{3}$"]
+    np.testing.assert_array_equal(drawn(ax)[r"$\lambda_{3}$"], ([0, 7], [-2.0, -0.4]))
+    # One line for each exponent, and the zero line.
+    assert len(ax.get_lines()) == 4
+    assert ax.get_xlabel() == "epochs"
+
+
+def test_gradient_norms_are_on_a_logarithmic_axis_without_zeros():
+    _, ax = plots.figure()
+    assert plots.gradient_norms({"lstm": np.array([0.0, 1e-9, 1e-3])}, ax=ax) is ax
+    assert ax.get_yscale() == "log"
+    steps, norms = drawn(ax)["lstm"]
+    np.testing.assert_array_equal(steps, [0, 1, 2])
+    np.testing.assert_array_equal(norms, [np.nan, 1e-9, 1e-3])
+
+
+def test_condition_numbers_are_decimal_logarithms_and_medians():
+    _, ax = plots.figure()
+    # Two sequences and a third, two horizons, three directions.
+    measured = np.log(10) * np.array([[[0, 1, 2], [0, 2, 400]]] * 2 + [[[0, 9, 9]] * 2])
+    result = ConditionNumber(measured, measured / 2)
+    plots.condition_numbers({"rnn": ([5, 10], result)}, ax=ax)
+    np.testing.assert_allclose(drawn(ax)["rnn"], ([5, 10], [2, 400]))
+    np.testing.assert_allclose(ax.get_lines()[1].get_data(), ([5, 10], [1, 200]))
+    assert any("predicted" in label for label in legend(ax))
+    _, other = plots.figure()
+    plots.condition_numbers({"rnn": ([5, 10], result)}, directions=2, ax=other)
+    np.testing.assert_allclose(drawn(other)["rnn"], ([5, 10], [1, 2]))
+
+
+def test_png_is_a_picture():
+    figure, ax = plots.figure()
+    plots.spectra({"before": [0.0, -1.0]}, ax=ax)
+    assert plots.png(figure).startswith(b"\x89PNG")

@@ -4,11 +4,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_floss import plots
+from keras_floss.callbacks.monitor_pictures import pictures
 from keras_floss.callbacks.update_clock import UpdateClock
 from keras_floss.lyapunov.checks import check_positive_int
 from keras_floss.models import Flosser
+from keras_floss.models.gradient_norms import GradientLook
 from keras_floss.models.input_gradients import gradient_ends
 from keras_floss.models.settings import Settings
+from keras_floss.models.unchanged_metrics import unchanged_metrics
 
 
 class LyapunovMonitor(keras.callbacks.Callback):
@@ -38,7 +42,10 @@ class LyapunovMonitor(keras.callbacks.Callback):
         k: number of exponents: an int, None for all, or a dict by layer name.
         batch_size: number of sequences, the first ones. Defaults to 16.
         log_dir: folder for TensorBoard, which gets a histogram of the exponents of each
-            layer by time; needs the package tensorboard. Defaults to None, none.
+            layer by time, and, where matplotlib is installed, pictures at the end of
+            every epoch: the spectrum now and at the first look, the exponents by time,
+            and the norm of the gradient in the states by time step. Needs the package
+            tensorboard. Defaults to None, none.
         window, target, warmup, qr_interval, layers, seed: as in `FlossingModel.floss`.
 
     Attributes:
@@ -97,7 +104,7 @@ class LyapunovMonitor(keras.callbacks.Callback):
         inputs = tuple(inputs) if isinstance(inputs, list) else inputs
         self._source = tf.data.Dataset.from_tensors((inputs,))
         self.history = {}
-        self._flosser = self._gradients = None
+        self._flosser = self._gradients = self._states = None
         self._writer = _writer(log_dir) if log_dir else None
 
     def set_model(self, model):
@@ -110,6 +117,7 @@ class LyapunovMonitor(keras.callbacks.Callback):
                 lambda data: gradient_ends(model, data, self.settings["layers"]),
                 autograph=False,
             )
+            self._states = None
         self._started = False
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -130,6 +138,8 @@ class LyapunovMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.every == "epoch":
             self.look(epoch + 1)
+        if self._writer is not None and plots.has_matplotlib():
+            self._draw(epoch + 1)
         if logs is not None:
             newest = {name: values[-1] for name, values in self.history.items()}
             logs |= {n: v for n, v in newest.items() if n != "time" and np.isscalar(v)}
@@ -146,6 +156,19 @@ class LyapunovMonitor(keras.callbacks.Callback):
                         tf.summary.histogram(name, value[np.isfinite(value)])
             self._writer.flush()
 
+    def _draw(self, epoch):
+        """Writes the pictures of an epoch."""
+        gradients = {}
+        if len(self.data) > 1:
+            if self._states is None:
+                self._states = GradientLook(self.model, self.settings["layers"])
+            gradients = self._states(*self.data)
+        time = "epochs" if self.every == "epoch" else "updates"
+        with self._writer.as_default(step=epoch):
+            for name, figure in pictures(self.history, time, gradients).items():
+                tf.summary.image(name, tf.io.decode_png(plots.png(figure))[None])
+        self._writer.flush()
+
     def _exponents(self):
         settings = {"batch_size": None, **self.settings}
         values = self._flosser.look(self._source, **settings)
@@ -161,14 +184,8 @@ class LyapunovMonitor(keras.callbacks.Callback):
     def _gradient_norms(self):
         if len(self.data) == 1:
             return {}
-        # With several outputs Keras notes the loss of each when it computes them.
-        noted = {id(m): [v.numpy() for v in m.variables] for m in self.model.metrics}
-        ends = self._gradients(self.data)
-        for metric in self.model.metrics:
-            metric.reset_state()
-            if id(metric) in noted:  # it was there before
-                for v, value in zip(metric.variables, noted[id(metric)], strict=True):
-                    v.assign(value)
+        with unchanged_metrics(self.model):
+            ends = self._gradients(self.data)
         values = {}
         for name, (first, last) in ends.items():
             prefix = f"{name}/" if len(ends) > 1 else ""
