@@ -11,6 +11,7 @@ from keras_floss.experiments.compare import PICTURE as COMPARISON
 from keras_floss.experiments.compare import compare
 from keras_floss.experiments.configuration import CHOICES
 from keras_floss.experiments.demo import PICTURE, demo
+from keras_floss.experiments.spectrum import spectrum
 from keras_floss.experiments.tasks import TASKS
 
 HELP = {
@@ -125,6 +126,34 @@ def make_parser():
         help=f"folder for the runs and {COMPARISON}; a run that is done there is not done "
         "again (default: %(default)s)",
     )
+
+    text = "the Lyapunov exponents of the recurrent layers of a saved model, and a verdict"
+    command = commands.add_parser("spectrum", help=text, description=text)
+    command.set_defaults(command=run_spectrum, parser=command)
+    command.add_argument("model", metavar="MODEL.keras", help="a model saved by Keras")
+    command.add_argument(
+        "--data",
+        metavar="X.npy",
+        required=True,
+        help="its inputs, as numpy.save wrote them; .npz for several, in their order",
+    )
+    command.add_argument(
+        "--sequences", type=int, default=4, help="how many, the first ones (default: 4)"
+    )
+    command.add_argument("--k", type=int, help="number of exponents (default: all)")
+    command.add_argument(
+        "--warmup", type=int, default=0, help="first steps not counted (default: 0)"
+    )
+    command.add_argument(
+        "--layers",
+        type=lambda text: text.split(","),
+        metavar="NAME,NAME,...",
+        help="recurrent layers (default: all)",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON, not text")
+    command.add_argument(
+        "--plot", metavar="PNG", help="draw spectra and condition numbers there"
+    )
     return parser
 
 
@@ -161,6 +190,21 @@ def _configuration(options):
     given = {n: getattr(options, n) for n in names if hasattr(options, n)}
     task = given.pop("task", Configuration.task)
     return Configuration.of(task, **{**options.defaults, **TASKS[task].defaults, **given})
+
+
+def run_spectrum(options):
+    """`keras-floss spectrum`"""
+    spectrum(
+        options.model,
+        options.data,
+        sequences=options.sequences,
+        k=options.k,
+        warmup=options.warmup,
+        layers=options.layers,
+        as_json=options.json,
+        picture=options.plot,
+    )
+    return 0
 
 
 def run_demo(options):

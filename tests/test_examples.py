@@ -15,6 +15,10 @@ README = pathlib.Path(__file__).parent.parent / "README.md"
 DOCUMENTED = [
     keras_floss.lyapunov_exponents,
     keras_floss.lyapunov_statistics,
+    keras_floss.condition_number,
+    keras_floss.gradient_norms,
+    keras_floss.jacobian_singular_values,
+    keras_floss.lstm_jacobian_paths,
     keras_floss.FlossingModel,
     keras_floss.LyapunovRegularizer,
     keras_floss.callbacks.AdaptiveFlossing,
