@@ -366,7 +366,7 @@ def test_tensorboard_gets_the_numbers_from_the_logs(logged):
 def test_log_dir_gets_a_histogram_of_each_look(logged):
     folder, monitor, _ = logged
     found = events(folder / "monitor")
-    assert found.keys() == {"rnn/exponents"}
+    assert found.keys() == {"rnn/exponents", "rnn/spectrum", "gradient_norms"}
     steps, histograms = zip(*found["rnn/exponents"], strict=True)
     assert steps == (0, 1, 2)
     for rows, exponents in zip(histograms, monitor.history["rnn/exponents"], strict=True):
@@ -374,6 +374,24 @@ def test_log_dir_gets_a_histogram_of_each_look(logged):
         assert counts.sum() == len(exponents) == 3
         np.testing.assert_allclose(left[0], exponents.min(), rtol=1e-6)
         np.testing.assert_allclose(right[-1], exponents.max(), rtol=1e-6)
+
+
+def test_log_dir_gets_pictures_at_the_end_of_each_epoch(logged):
+    found = events(logged[0] / "monitor")
+    for name in ("rnn/spectrum", "gradient_norms"):
+        steps, pictures = zip(*found[name], strict=True)
+        assert steps == (1, 2)
+        for width, height, png in pictures:
+            assert tf.io.decode_png(png).shape[:2] == (int(height), int(width))
+        # The second shows another epoch.
+        assert pictures[0][2] != pictures[1][2]
+
+
+def test_without_matplotlib_there_are_no_pictures(monkeypatch, tmp_path):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    fit(make_model(), LyapunovMonitor((X, Y), log_dir=tmp_path), epochs=1)
+    assert events(tmp_path).keys() == {"rnn/exponents"}
 
 
 def test_log_dir_without_tensorboard_says_how_to_install_it(monkeypatch, tmp_path):
