@@ -66,6 +66,7 @@ def test_the_methods_start_from_the_same_weights():
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_only_what_is_to_be_flossed_is_flossed():
     plain = run(Configuration.of("copying", method="h-detach", **SMALL), verbose=0)
     assert not plain.flossing
@@ -76,6 +77,7 @@ def test_only_what_is_to_be_flossed_is_flossed():
     assert np.any(both.spectra["initial"] != both.spectra["flossed"])
 
 
+@pytest.mark.slow
 def test_digits_are_judged_on_images_that_were_not_trained_on():
     pytest.importorskip("sklearn")
     configuration = Configuration.of("digits", method="lstm", **SMALL)

@@ -45,6 +45,7 @@ def printed(capsys, *arguments):
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_functions(saved, capsys):
     model, data = saved
     flags = ["--data", data, f"--sequences={SEQUENCES}", "--k=3", "--json"]

@@ -313,6 +313,7 @@ def compile_still(model):
     model.compile(task, "mse", flossing_optimizer=adam, jit_compile=False)
 
 
+@pytest.mark.slow
 def test_it_is_flossed_like_the_lstm():
     models = two(0.5)
     before = models[0].get_weights()
