@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_floss.layers.own_cell import OwnCellRNN
 from keras_floss.lyapunov.checks import check_positive_int, check_probability
 
 PATHS = ("h", "c")
@@ -100,7 +101,7 @@ OF_THE_CELL = {*inspect.signature(keras.layers.LSTMCell).parameters, "implementa
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
-class HDetachLSTM(keras.layers.RNN):
+class HDetachLSTM(OwnCellRNN):
     """An LSTM that learns through its cell state: h-detach.
 
     Its outputs, weights and their order are those of `keras.layers.LSTM`, so that weights
@@ -194,10 +195,6 @@ class HDetachLSTM(keras.layers.RNN):
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
     @property
-    def units(self):
-        return self.cell.units
-
-    @property
     def detach_rate(self):
         """p, a `tf.Variable`."""
         return self.cell.detach_rate
@@ -213,15 +210,3 @@ class HDetachLSTM(keras.layers.RNN):
             column = ops.broadcast_to(blocked[None, :, None], (batch, time, 1))
             sequences = ops.concatenate([sequences, column], axis=-1)
         return super().inner_loop(sequences, initial_state, mask, training=training)
-
-    def get_config(self):
-        own = self.cell.get_config()
-        for key in ("name", "trainable", "dtype"):
-            own.pop(key)
-        config = super().get_config()
-        del config["cell"]
-        return {**config, **own}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_floss.layers.own_cell import OwnCellRNN
 from keras_floss.lyapunov.checks import check_positive_int
 
 
@@ -111,7 +112,7 @@ class RateRNNCell(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
-class RateRNN(keras.layers.RNN):
+class RateRNN(OwnCellRNN):
     """A recurrent network of rate units, read out before its nonlinearity.
 
     `s_t = φ(s_{t-1}) U + x_t W + b`
@@ -191,19 +192,3 @@ class RateRNN(keras.layers.RNN):
             unroll=unroll,
             **kwargs,
         )
-
-    @property
-    def units(self):
-        return self.cell.units
-
-    def get_config(self):
-        own = self.cell.get_config()
-        for key in ("name", "trainable", "dtype"):
-            own.pop(key)
-        config = super().get_config()
-        del config["cell"]
-        return {**config, **own}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
