@@ -188,8 +188,8 @@ def _defaults(name, usual):
 def _configuration(options):
     names = [field.name for field in dataclasses.fields(Configuration)]
     given = {n: getattr(options, n) for n in names if hasattr(options, n)}
-    task = given.pop("task", Configuration.task)
-    return Configuration.of(task, **{**options.defaults, **TASKS[task].defaults, **given})
+    task = given.get("task", Configuration.task)
+    return Configuration(**{**options.defaults, **TASKS[task].defaults, **given})
 
 
 def run_spectrum(options):

@@ -14,7 +14,7 @@ from keras_floss.experiments.verdict import verdict
 from keras_floss.lyapunov import ConditionNumber, condition_number, lyapunov_statistics
 from keras_floss.lyapunov.cells import CellMap
 from keras_floss.lyapunov.checks import check_positive_int
-from keras_floss.models.recording import choose_layers, record, recurrent_layers
+from keras_floss.models.recording import by_call, choose_layers, record, recurrent_layers
 
 # Numbers that the step Jacobians of a sequence may take in memory.
 AT_MOST = 2**27
@@ -135,11 +135,7 @@ def calls(model, inputs, layers=None):
     """`{name: Call}` of the recurrent layers when the model gets these inputs."""
     inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
     available = choose_layers(recurrent_layers(model), layers)
-    found = {}
-    for name, each in record(model, inputs, available)[0].items():
-        for number, call in enumerate(each, start=1):
-            found[name if len(each) == 1 else f"{name}/call_{number}"] = call
-    return found
+    return by_call(record(model, inputs, available)[0])
 
 
 def report(name, call, k=None, warmup=0):

@@ -63,7 +63,7 @@ def jacobian_singular_values(
 
     References:
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306), on the long-term
-        Jacobian; the algorithm: see the module
+        Jacobian; those of the algorithm are in keras_floss/lyapunov/product.py
     """
     values = _long_term(
         "jacobian_singular_values", rnn, inputs, horizon, k, initial_state, mask, warmup

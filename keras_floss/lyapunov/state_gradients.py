@@ -30,43 +30,36 @@ def state_gradients(sequence, d_outputs, d_final=(), zero_output_for_mask=False)
     d_outputs = tf.cast(tf.transpose(d_outputs, (1, 0, 2)), step.dtype)
     weights = step.values()
 
-    def run(perturbations, links):
-        """Σ output · its gradient, whose derivatives are those of the loss."""
+    perturbations = [tf.zeros((time, batch, d), step.dtype) for d in step.sizes]
+    links = [tf.zeros((time, batch, d), step.dtype) for d in step.sizes]
 
-        def one_step(t, states, output, total):
-            before = [s + link[t] for s, link in zip(states, links, strict=True)]
-            new_output, new = step.with_output(inputs[t], before, weights)
-            perturbed = [s + p[t] for s, p in zip(new, perturbations, strict=True)]
-            for old, state in zip(new, perturbed, strict=True):
-                if new_output is old:
-                    new_output = state
-                    break
-            if valid is not None:
-                v = valid[t]
-                masked = [s + p[t] for s, p in zip(before, perturbations, strict=True)]
-                perturbed = [
-                    tf.where(v, a, b) for a, b in zip(perturbed, masked, strict=True)
-                ]
-                kept = tf.zeros_like(output) if zero_output_for_mask else output
-                new_output = tf.where(v, new_output, kept)
-            total += tf.reduce_sum(new_output * d_outputs[t])
-            return t + 1, perturbed, new_output, total
+    def one_step(t, states, output, total):
+        before = [s + link[t] for s, link in zip(states, links, strict=True)]
+        new_output, new = step.with_output(inputs[t], before, weights)
+        perturbed = [s + p[t] for s, p in zip(new, perturbations, strict=True)]
+        for old, state in zip(new, perturbed, strict=True):
+            if new_output is old:
+                new_output = state
+                break
+        if valid is not None:
+            v = valid[t]
+            masked = [s + p[t] for s, p in zip(before, perturbations, strict=True)]
+            perturbed = [tf.where(v, a, b) for a, b in zip(perturbed, masked, strict=True)]
+            kept = tf.zeros_like(output) if zero_output_for_mask else output
+            new_output = tf.where(v, new_output, kept)
+        total += tf.reduce_sum(new_output * d_outputs[t])
+        return t + 1, perturbed, new_output, total
 
-        start = tf.zeros((batch, d_outputs.shape[-1]), step.dtype)
-        zero = tf.zeros((), step.dtype)
+    start = tf.zeros((batch, d_outputs.shape[-1]), step.dtype)
+    zero = tf.zeros((), step.dtype)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch((perturbations, links))
+        # Σ output · its gradient, whose derivatives are those of the loss.
         _, final, _, total = tf.while_loop(
             lambda t, *_: t < time, one_step, (0, states, start, zero)
         )
-        d_last = [tf.cast(d, step.dtype) for d in d_final]
-        return total + sum(
-            tf.reduce_sum(s * d) for s, d in zip(final, d_last, strict=False)
-        )
-
-    perturbations = [tf.zeros((time, batch, d), step.dtype) for d in step.sizes]
-    links = [tf.zeros((time, batch, d), step.dtype) for d in step.sizes]
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch((perturbations, links))
-        total = run(perturbations, links)
+        for state, d in zip(final, d_final, strict=False):
+            total += tf.reduce_sum(state * tf.cast(d, step.dtype))
     gradients, d_links = tape.gradient(
         total, (perturbations, links), unconnected_gradients=tf.UnconnectedGradients.ZERO
     )

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.lyapunov.state_gradients import state_gradients
-from keras_floss.models.recording import choose_layers, record, recurrent_layers
+from keras_floss.models.recording import by_call, choose_layers, record, recurrent_layers
 from keras_floss.models.unchanged_metrics import unchanged_metrics
 
 
@@ -126,34 +126,29 @@ class GradientLook:
 
 def _gradients(model, layers, x, y, sample_weight):
     """`{name: (norms, cell share or None, {path: gradient of the kernel})}`."""
-    kernels = {name: _kernels(layer) for name, layer in layers.items()}
     with tf.GradientTape() as tape:
-        calls, outputs = record(model, x, layers, watch=tape)
+        recorded, outputs = record(model, x, layers, watch=tape)
         loss = model.compute_loss(x, y, outputs, sample_weight, training=False)
-    watched = {name: [call.outputs for call in each] for name, each in calls.items()}
+    calls = by_call(recorded)
     d_outputs, d_kernels = tape.gradient(
         loss,
-        (watched, {n: {p: v.value for p, v in k.items()} for n, k in kernels.items()}),
+        (
+            {name: call.outputs for name, call in calls.items()},
+            {name: _kernels(call.layer) for name, call in calls.items()},
+        ),
         unconnected_gradients=tf.UnconnectedGradients.ZERO,
     )
     result = {}
-    for name, each in calls.items():
-        for number, (call, d_output) in enumerate(
-            zip(each, d_outputs[name], strict=True), start=1
-        ):
-            key = name if len(each) == 1 else f"{name}/call_{number}"
-            d_sequence, d_final = _by_step(call, d_output)
-            gradients, carried = state_gradients(
-                call.sequence(),
-                d_sequence,
-                d_final,
-                call.layer.zero_output_for_mask,
-            )
-            result[key] = (
-                tf.sqrt(sum(tf.reduce_sum(g**2, axis=(1, 2)) for g in gradients)),
-                _cell_share(call.layer.cell, carried),
-                d_kernels[name],
-            )
+    for name, call in calls.items():
+        d_sequence, d_final = _by_step(call, d_outputs[name])
+        gradients, carried = state_gradients(
+            call.sequence(), d_sequence, d_final, call.layer.zero_output_for_mask
+        )
+        result[name] = (
+            tf.sqrt(sum(tf.reduce_sum(g**2, axis=(1, 2)) for g in gradients)),
+            _cell_share(call.layer.cell, carried),
+            d_kernels[name],
+        )
     return result
 
 
@@ -178,7 +173,7 @@ def _kernels(layer):
     """`{path: recurrent kernel}` of a recurrent layer."""
     cells = getattr(layer.cell, "cells", [layer.cell])
     kernels = [getattr(cell, "recurrent_kernel", None) for cell in cells]
-    return {v.path: v for v in kernels if v is not None}
+    return {v.path: v.value for v in kernels if v is not None}
 
 
 def _kernel_gradient(gradient):

@@ -128,6 +128,15 @@ def record(model, inputs, layers, watch=None):
     return result, outputs
 
 
+def by_call(recorded):
+    """`{name: Call}` of what `record` noted; a layer called again has `name/call_1`, ..."""
+    return {
+        name if len(calls) == 1 else f"{name}/call_{number}": call
+        for name, calls in recorded.items()
+        for number, call in enumerate(calls, start=1)
+    }
+
+
 # Layer id -> [number of recordings under way, what takes the recorder out again].
 # MirroredStrategy traces its replicas in threads, and each of them records for itself.
 _patched = {}
