@@ -45,7 +45,7 @@ HELP = {
     "window": "time steps of a flossing step",
     "k": "number of Lyapunov exponents that are flossed",
     "warmup": "first steps of the window that are not counted",
-    "qr_interval": "time steps from one QR to the next",
+    "qr_interval": "time steps from one QR to the next, or auto",
     "seed": "of weights and data",
     "xla": "whether training and flossing are compiled; auto: Keras decides",
 }
@@ -167,12 +167,21 @@ def _add_knobs(command, without=(), **defaults):
         # What is not given is left out: the default depends on the task.
         command.add_argument(
             "--" + field.name.replace("_", "-"),
-            type=field.type,
+            type=_int_or_auto if field.name == "qr_interval" else field.type,
             default=argparse.SUPPRESS,
             choices=CHOICES.get(field.name),
-            metavar=None if field.type is str else field.type.__name__.upper(),
+            metavar={int: "INT", float: "FLOAT", str: None}.get(field.type, "INT|auto"),
             help=f"{HELP[field.name]} (default: {_defaults(field.name, usual)})",
         )
+
+
+def _int_or_auto(text):
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"neither an integer nor auto: {text!r}") from None
 
 
 def _defaults(name, usual):

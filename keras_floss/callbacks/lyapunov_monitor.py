@@ -46,7 +46,8 @@ class LyapunovMonitor(keras.callbacks.Callback):
             every epoch: the spectrum now and at the first look, the exponents by time,
             and the norm of the gradient in the states by time step. Needs the package
             tensorboard. Defaults to None, none.
-        window, target, warmup, qr_interval, layers, seed: as in `FlossingModel.floss`.
+        window, target, warmup, layers, seed: as in `FlossingModel.floss`.
+        qr_interval: number of steps from one QR to the next. Defaults to 1.
 
     Attributes:
         history: dict of lists, an entry for each look: `time` (updates or epochs done),
@@ -86,6 +87,7 @@ class LyapunovMonitor(keras.callbacks.Callback):
     ):
         super().__init__()
         check_positive_int("batch_size", batch_size)
+        check_positive_int("qr_interval", qr_interval)
         self.every = every
         self._clock = None if every == "epoch" else UpdateClock(every)
         self.settings = {

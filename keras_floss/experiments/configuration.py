@@ -79,7 +79,7 @@ class Configuration:
     window: int = 55
     k: int = 75
     warmup: int = 16
-    qr_interval: int = 1
+    qr_interval: int | str = 1
     seed: int = 0
     xla: str = "auto"
 

@@ -150,7 +150,9 @@ class LyapunovRegularizer(keras.layers.Wrapper):
                 qr_interval=self.qr_interval,
                 seed=self.seed,
             )
-            penalties.append(flossing_loss(*spectrum, self.target))
+            penalties.append(
+                flossing_loss(spectrum.exponents, spectrum.counted, self.target)
+            )
         return sum(penalties)
 
     def compute_output_shape(self, sequences_shape, initial_state_shape=None):

@@ -46,30 +46,28 @@ def lost_rank(r, dim):
     return size <= noise * tf.reduce_max(size, axis=-1, keepdims=True)
 
 
-def qr_adjoint(frame, r, d_frame, d_log):
+def qr_adjoint(frame, r, lost, d_frame, d_log):
     """The cotangent of the tangents that went into a QR.
 
     Args:
         frame: `(batch, k, D)`, what came out of the QR.
         r: `(batch, k, k)`.
+        lost: `(batch, k)`, directions whose tangent collapsed. They have no gradient:
+            their rows and columns are taken out of the triangular system.
         d_frame: the cotangent of `frame`.
-        d_log: `(batch, k)`, the cotangent of `log|R_ii|`.
+        d_log: `(batch, k)`, the cotangent of `log|R_ii|`, 0 where lost.
 
     Returns:
-        `(batch, k, D)`. A collapsed direction has no gradient: its row and column are
-        taken out of the triangular system.
+        `(batch, k, D)`.
     """
-    lost = lost_rank(r, frame.shape[-1])
     zero = tf.zeros((), r.dtype)
-    d_log = tf.where(lost, zero, d_log)
-    d_frame = tf.where(lost[..., None], zero, d_frame)
+    lost = lost[..., None]
+    d_frame = tf.where(lost, zero, d_frame)
     m = tf.linalg.diag(d_log) - tf.matmul(d_frame, frame, transpose_b=True)
-    lower = tf.linalg.band_part(m, -1, 0)
-    strictly = lower - tf.linalg.diag(tf.linalg.diag_part(lower))
-    symmetric = lower + tf.linalg.matrix_transpose(strictly)
+    below = np.tri(r.shape[-1], dtype=bool)
+    symmetric = tf.where(below, m, tf.linalg.matrix_transpose(m))
     right = d_frame + tf.matmul(symmetric, frame)
-    identity = tf.linalg.diag(tf.ones_like(d_log))
-    kept = tf.where(lost[..., None], identity, r)
+    identity = tf.eye(r.shape[-1], dtype=r.dtype)
     return tf.linalg.triangular_solve(
-        kept, tf.where(lost[..., None], zero, right), lower=False
+        tf.where(lost, identity, r), tf.where(lost, zero, right), lower=False
     )

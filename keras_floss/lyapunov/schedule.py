@@ -13,14 +13,16 @@ class Schedule(typing.NamedTuple):
         qr: the frame is orthonormalised after the step.
         counted: what a QR at this step measures adds to the exponents.
         steps: `(batch or 1,)`, the number of counted steps of each sequence.
-        dense: every step is valid and has a QR (known while tracing).
+        masked: steps may be masked, so that sequences differ (known while tracing).
+        every_step: every step is valid and has a QR (known while tracing).
     """
 
     valid: tf.Tensor
     qr: tf.Tensor
     counted: tf.Tensor
     steps: tf.Tensor
-    dense: bool
+    masked: bool
+    every_step: bool
 
 
 def extent(tensor, axis):
@@ -39,7 +41,8 @@ def make_schedule(time, mask=None, warmup=0, qr_interval=1):
         time: number of steps, an int or a scalar tensor.
         mask: `(time, batch)`, True where the step is valid, or None.
         warmup: number of valid steps that are not counted, an int or a scalar tensor.
-        qr_interval: number of valid steps from one QR to the next, an int.
+        qr_interval: number of valid steps from one QR to the next, an int or a scalar
+            tensor.
     """
     valid = tf.ones((time, 1), tf.bool) if mask is None else tf.cast(mask, tf.bool)
     number = tf.cumsum(tf.cast(valid, tf.int32), axis=0)
@@ -51,5 +54,6 @@ def make_schedule(time, mask=None, warmup=0, qr_interval=1):
         qr=valid & (on_interval | tf.equal(number, last)),
         counted=counted,
         steps=tf.maximum(last[0] - warmup, 0),
-        dense=mask is None and qr_interval == 1,
+        masked=mask is not None,
+        every_step=mask is None and not tf.is_tensor(qr_interval) and qr_interval == 1,
     )

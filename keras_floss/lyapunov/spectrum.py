@@ -18,10 +18,13 @@ class Spectrum(typing.NamedTuple):
     Attributes:
         exponents: `(batch, k)`, per time step, natural logarithm.
         counted: `(batch,)` int32, the number of steps they are a mean over.
+        spread: `(batch,)`, how near the tangents came to being parallel between two QRs;
+            see `tangent_flow`.
     """
 
     exponents: tf.Tensor
     counted: tf.Tensor
+    spread: tf.Tensor
 
 
 class FlowArguments(typing.NamedTuple):
@@ -38,12 +41,14 @@ class FlowArguments(typing.NamedTuple):
 def flow_arguments(sequence: Sequence, k=None, warmup=0, qr_interval=1, seed=0):
     """A `Sequence` and its settings as `FlowArguments`; raises for bad settings.
 
-    `warmup` may be a scalar tensor where the number of steps is known only at run time.
+    `warmup` may be a scalar tensor where the number of steps is known only at run time,
+    and `qr_interval` where it is chosen at run time.
     """
     step, inputs, states, mask = sequence
     k = check_k(k, step.dim, step.name)
     if not tf.is_tensor(warmup):
-        check_schedule(warmup, qr_interval, inputs.shape[1])
+        known = 1 if tf.is_tensor(qr_interval) else qr_interval
+        check_schedule(warmup, known, inputs.shape[1])
     frame = tf.constant(initial_frame(k, step.dim, seed), step.dtype)
     return FlowArguments(
         step,
@@ -63,9 +68,9 @@ def flow_arguments(sequence: Sequence, k=None, warmup=0, qr_interval=1, seed=0):
 def sequence_spectrum(sequence, k=None, *, warmup=0, qr_interval=1, seed=0):
     """The `Spectrum` of a `Sequence`, as `lyapunov_exponents` defines it."""
     arguments = flow_arguments(sequence, k, warmup, qr_interval, seed)
-    stretch, collapsed = tangent_flow(*arguments)
+    stretch, collapsed, spread = tangent_flow(*arguments)
     counted = tf.broadcast_to(arguments.schedule.steps, (extent(stretch, 0),))
     steps = tf.cast(tf.maximum(counted, 1), stretch.dtype)[:, None]
     exponents = tf.where(collapsed, tf.cast(-np.inf, stretch.dtype), stretch / steps)
     nan = tf.cast(np.nan, stretch.dtype)
-    return Spectrum(tf.where(counted[:, None] > 0, exponents, nan), counted)
+    return Spectrum(tf.where(counted[:, None] > 0, exponents, nan), counted, spread)

@@ -23,6 +23,7 @@ every intermediate; this stores O(T (D + Dk + k²)) numbers per sequence.
 
 import typing
 
+import numpy as np
 import tensorflow as tf
 
 from keras_floss.lyapunov import xla  # noqa: F401  (registers a missing gradient)
@@ -46,10 +47,12 @@ def tangent_flow(step, weights, inputs, states, frame, schedule):
         schedule: a `Schedule`.
 
     Returns:
-        `(stretch, collapsed)`, both `(batch, k)`: Λ, the sum of `log|R_ii|` over the
-        counted steps, differentiable in `weights`, `inputs` and `states`; and whether
-        direction i lost its rank at a counted step (it adds nothing there and has no
-        gradient).
+        `(stretch, collapsed, spread)`. `stretch`, `(batch, k)`: Λ, the sum of `log|R_ii|`
+        over the counted steps, differentiable in `weights`, `inputs` and `states`.
+        `collapsed`, `(batch, k)`: whether direction i lost its rank at a counted step (it
+        adds nothing there and has no gradient). `spread`, `(batch,)`: the largest
+        `max log|R_ii| − min log|R_ii|` of a QR, that is, how near the tangents came to
+        being parallel; ∞ where rank was lost.
     """
     rows = make_rows(states, frame)
     count = len(weights)
@@ -57,18 +60,22 @@ def tangent_flow(step, weights, inputs, states, frame, schedule):
     @tf.custom_gradient
     def flow(inputs, *tensors):
         weights, states = list(tensors[:count]), list(tensors[count:])
-        stretch, collapsed, record = forward_sweep(
-            step, weights, inputs, states, frame, schedule, rows
-        )
+        record = forward_sweep(step, weights, inputs, states, frame, schedule, rows)
+        logarithm, lost = log_stretch(record.triangles, sum(rows.sizes))
+        counted = schedule.counted[..., None]
+        zero = tf.zeros((), logarithm.dtype)
+        stretch = tf.reduce_sum(tf.where(counted, logarithm, zero), axis=0)
+        collapsed = tf.reduce_any(counted & lost, axis=0)
 
-        def gradient(d_stretch, _, variables=()):
+        def gradient(d_stretch, *_, variables=()):
+            d_log = tf.where(counted & ~lost, d_stretch, zero)
             d_inputs, d_weights, d_states, d_variables = backward_sweep(
-                step, weights, inputs, record, d_stretch, schedule, rows, variables
+                step, weights, inputs, record, lost, d_log, schedule, rows, variables
             )
             d_arguments = (d_inputs, *d_weights, *d_states)
             return (d_arguments, d_variables) if variables else d_arguments
 
-        return (stretch, collapsed), gradient
+        return (stretch, collapsed, largest_spread(logarithm, lost)), gradient
 
     return flow(inputs, *weights, *states)
 
@@ -81,7 +88,7 @@ def stretch_by_step(step, weights, inputs, states, frame, schedule):
         rank was lost. Without gradient.
     """
     rows = make_rows(states, frame)
-    *_, record = forward_sweep(step, weights, inputs, states, frame, schedule, rows)
+    record = forward_sweep(step, weights, inputs, states, frame, schedule, rows)
     return log_stretch(record.triangles, sum(rows.sizes))
 
 
@@ -101,13 +108,19 @@ class Record(typing.NamedTuple):
     triangles: tf.Tensor
 
 
-def forward_sweep(step, weights, inputs, states, frame, schedule, rows):
-    """State, frame and Λ along the sequence: `(stretch, collapsed, Record)`."""
-    batch, k, dtype = rows.batch, rows.k, inputs.dtype
-    dim = sum(rows.sizes)
-    identity = tf.eye(k, batch_shape=[batch], dtype=dtype)
+def largest_spread(logarithm, lost):
+    """The largest `max − min` of `log|R_ii|` over time, `(batch,)`; ∞ without full rank."""
+    spread = tf.reduce_max(logarithm, axis=-1) - tf.reduce_min(logarithm, axis=-1)
+    infinite = tf.cast(np.inf, spread.dtype)
+    return tf.reduce_max(tf.where(tf.reduce_any(lost, axis=-1), infinite, spread), axis=0)
 
-    def one_step(t, states, frame, stretch, collapsed, past_states, past_frames, past_r):
+
+def forward_sweep(step, weights, inputs, states, frame, schedule, rows):
+    """State and frame along the sequence, as a `Record`."""
+    k, dtype = rows.k, inputs.dtype
+    identity = tf.eye(k, batch_shape=[rows.batch], dtype=dtype)
+
+    def one_step(t, states, frame, past_states, past_frames, past_r):
         past_states = [a.write(t, s) for a, s in zip(past_states, states, strict=True)]
         past_frames = past_frames.write(t, frame)
         new, pushed = push(
@@ -122,40 +135,36 @@ def forward_sweep(step, weights, inputs, states, frame, schedule, rows):
             return select(schedule, at, q, tangents), select(schedule, at, r, identity)
 
         frame, r = at_qr_step(schedule, t, with_qr, lambda: (tangents, identity))
-        logarithm, lost = log_stretch(r, dim)
-        counted = schedule.counted[t][:, None]
-        stretch += tf.where(counted, logarithm, tf.zeros_like(logarithm))
-        collapsed |= counted & lost
-        past_r = past_r.write(t, r)
-        return t + 1, states, frame, stretch, collapsed, past_states, past_frames, past_r
+        return t + 1, states, frame, past_states, past_frames, past_r.write(t, r)
 
     time = extent(inputs, 0)
     start = (
         0,
         states,
         frame,
-        tf.zeros((batch, k), dtype),
-        tf.zeros((batch, k), tf.bool),
         [rows.array(dtype, time, d) for d in rows.sizes],
-        rows.array(dtype, time, k, dim),
+        rows.array(dtype, time, k, sum(rows.sizes)),
         rows.array(dtype, time, k, k),
     )
-    _, _, frame, stretch, collapsed, past_states, past_frames, past_r = tf.while_loop(
+    _, _, frame, past_states, past_frames, past_r = tf.while_loop(
         lambda t, *_: t < time, one_step, start
     )
     past_states = [a.stack() for a in past_states]
-    record = Record(past_states, past_frames.stack(), frame, past_r.stack())
-    return stretch, collapsed, record
+    return Record(past_states, past_frames.stack(), frame, past_r.stack())
 
 
-def backward_sweep(step, weights, inputs, record, d_stretch, schedule, rows, variables=()):
-    """Cotangents of inputs, weights, initial states and variables, given that of Λ."""
+def backward_sweep(
+    step, weights, inputs, record, lost, d_log, schedule, rows, variables=()
+):
+    """Cotangents of inputs, weights, initial states and variables.
+
+    `lost` and `d_log`, both `(time, batch, k)`: the directions without gradient, and the
+    cotangent of `log|R_ii|` of each step.
+    """
 
     def one_step(t, d_states, d_frame, frame, d_weights, d_variables, d_inputs):
         def through_qr():
-            counted = schedule.counted[t][:, None]
-            d_log = tf.where(counted, d_stretch, tf.zeros_like(d_stretch))
-            d = qr_adjoint(frame, record.triangles[t], d_frame, d_log)
+            d = qr_adjoint(frame, record.triangles[t], lost[t], d_frame, d_log[t])
             return select(schedule, schedule.qr[t], d, d_frame)
 
         d_tangents = at_qr_step(schedule, t, through_qr, lambda: d_frame)
@@ -282,8 +291,11 @@ def make_rows(states, frame):
 
 
 def select(schedule, flags, new, old):
-    """`new` for the sequences whose flag is set, else `old`: tensors, or lists of them."""
-    if schedule.dense:
+    """`new` for the sequences whose flag is set, else `old`: tensors, or lists of them.
+
+    Without a mask all sequences are alike, and it is `new`.
+    """
+    if not schedule.masked:
         return new
 
     def one(new, old):
@@ -294,6 +306,6 @@ def select(schedule, flags, new, old):
 
 def at_qr_step(schedule, t, with_qr, without):
     """Runs `with_qr` at a step at which any sequence has a QR, else `without`."""
-    if schedule.dense:
+    if schedule.every_step:
         return with_qr()
     return tf.cond(tf.reduce_any(schedule.qr[t]), with_qr, without)

@@ -78,6 +78,7 @@ class Flosser:
 
     def spectrum(self, x, *, batch_size=None, steps=None, verbose=0, **settings):
         """Exponents by layer; see `FlossingModel.lyapunov_spectrum`."""
+        check_positive_int("qr_interval", settings.get("qr_interval", 1))
         settings = Settings(batch_size=None, **settings)
         x = inputs_of(x) if isinstance(x, tuple) else x
         if isinstance(x, tf.data.Dataset):

@@ -205,7 +205,10 @@ class FlossingModel(JointFlossing, keras.Model):
             target: exponent aimed at, per time step, or a list of k. Defaults to 0.0.
             warmup: number of first steps of the window that are not counted. Defaults to
                 None: 10 + ⌈window/10⌉, but at most half of the window.
-            qr_interval: number of steps from one QR to the next. Defaults to 1.
+            qr_interval: number of steps from one QR to the next, or `"auto"`: as many, up
+                to 50, as leave exponents and gradients within 1 % of what they are with a
+                QR at every step. The more alike the exponents, the more it saves. Defaults
+                to 1.
             layers: recurrent layers to floss, as names or layers. Defaults to None, all.
             seed: of the shuffling of arrays and of the starting frame. Defaults to None:
                 shuffled anew each time, the same frame always.
@@ -215,8 +218,9 @@ class FlossingModel(JointFlossing, keras.Model):
             A `keras.callbacks.History` with an entry for each step (for each execution,
             where the model is compiled with `steps_per_execution`): `flossing_loss`,
             `lambda_1` and `lambda_k` (mean over the sequences; per time step, natural
-            logarithm), `flossing_skipped` (skipped steps so far). With several recurrent
-            layers the exponents, and the loss of each, are prefixed `<layer>/`.
+            logarithm), `flossing_skipped` (skipped steps so far), and `qr_interval` where
+            that is `"auto"`. With several recurrent layers the exponents, and the loss of
+            each, are prefixed `<layer>/`.
 
         Raises:
             ValueError: a setting out of its range, no recurrent layer, a layer whose
@@ -255,8 +259,9 @@ class FlossingModel(JointFlossing, keras.Model):
 
         Args:
             x: inputs, as in `floss`.
-            k, window, warmup, qr_interval, layers: as in `floss`, but for `warmup`, which
-                defaults to 0.
+            k, window, layers: as in `floss`.
+            warmup: number of first steps that are not counted. Defaults to 0.
+            qr_interval: number of steps from one QR to the next. Defaults to 1.
             batch_size: number of sequences at a time, of arrays. Defaults to None, 32.
             steps: number of batches to take of a `tf.data.Dataset`. Defaults to None, all.
             seed: of the starting frame. Defaults to 0.

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_floss.lyapunov.loss import flossing_loss
 from keras_floss.lyapunov.recurrent import Sequence, cut_batch, cut_window
 from keras_floss.lyapunov.schedule import extent
-from keras_floss.lyapunov.spectrum import sequence_spectrum
+from keras_floss.lyapunov.spectrum import Spectrum, sequence_spectrum
 from keras_floss.models.recording import choose_layers, record, recurrent_layers
 
 
@@ -26,60 +26,95 @@ class FlossingPass:
         model: a `keras.Model`.
         layers: `{name: recurrent layer of the model}`.
         settings: a `Settings`.
+        interval: what `make_interval` makes of their `qr_interval`.
     """
 
-    def __init__(self, model, layers, settings):
+    def __init__(self, model, layers, settings, interval):
         self.model = model
         self.layers = layers
         self.settings = settings
+        self.interval = interval
 
-    def spectra(self, inputs):
-        """`{layer name: [Spectrum of each call]}` and the variables they depend on."""
+    def sequences(self, inputs):
+        """`{layer name: [Sequence of each call]}`: what the layers run over, cut."""
         # A stateful layer wants its whole batch; `_cut` then takes the first ones.
         if not any(layer.stateful for layer in self.layers.values()):
             first = slice(self.settings.batch_size)
             inputs = keras.tree.map_structure(lambda a: a[first], inputs)
-        variables, spectra = {}, {}
         recorded, _ = record(self.model, inputs, self.layers)
-        for name, calls in recorded.items():
-            spectra[name] = []
-            for call in calls:
-                sequence = self._cut(call.sequence())
-                spectrum = sequence_spectrum(
+        return {
+            name: [self._cut(call.sequence()) for call in calls]
+            for name, calls in recorded.items()
+        }
+
+    def spectra(self, sequences, qr_interval):
+        """`{layer name: [Spectrum of each call]}`."""
+        return {
+            name: [
+                sequence_spectrum(
                     sequence,
                     self.settings.k_of(name, sequence.map.dim),
                     warmup=self.settings.warmup_of(extent(sequence.inputs, 1)),
-                    qr_interval=self.settings.qr_interval,
+                    qr_interval=qr_interval,
                     seed=self.settings.seed or 0,
                 )
-                spectra[name].append(spectrum)
-                variables |= {id(v): v for v in sequence.map.variables if v.trainable}
-        return spectra, list(variables.values())
-
-    def losses(self, spectra):
-        """The flossing loss, and that of each layer, of what `spectra` gives."""
-        losses = {
-            name: sum(flossing_loss(*s, self.settings.target) for s in calls) / len(calls)
-            for name, calls in spectra.items()
+                for sequence in calls
+            ]
+            for name, calls in sequences.items()
         }
-        dtype = keras.backend.result_type(*(x.dtype.name for x in losses.values()))
-        return sum(tf.cast(x, dtype) for x in losses.values()) / len(losses), losses
+
+    def look(self, inputs):
+        """A `Pass` without gradients."""
+        sequences = self.sequences(inputs)
+        return self.interval.run(lambda n: self._pass(self.spectra(sequences, n), n))
 
     def gradients(self, inputs):
-        """The `Gradients` of the flossing loss; the share of a replica, where several."""
-        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-        with tf.GradientTape() as tape:
-            spectra, variables = self.spectra(inputs)
-            loss, losses = self.losses(spectra)
-            # Whoever applies gradients sums them over replicas.
-            share = loss / replicas
+        """A `Pass` with the gradients of the flossing loss, and their variables."""
+        sequences = self.sequences(inputs)
+        all_variables = [s.map.variables for calls in sequences.values() for s in calls]
+        variables = {id(v): v for part in all_variables for v in part if v.trainable}
+        variables = list(variables.values())
         if not variables:
             raise ValueError(
                 "There is nothing to floss: all weights of the recurrent layers "
-                f"{', '.join(spectra)} are frozen (`trainable` is False)."
+                f"{', '.join(sequences)} are frozen (`trainable` is False)."
             )
-        gradients = tape.gradient(share, [v.value for v in variables])
-        return Gradients(gradients, variables, share, loss, losses, spectra)
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+
+        def compute(qr_interval):
+            with tf.GradientTape() as tape:
+                result = self._pass(self.spectra(sequences, qr_interval), qr_interval)
+                # Whoever applies gradients sums them over replicas.
+                share = result.loss / replicas
+            gradients = tape.gradient(share, [v.value for v in variables])
+            return result._replace(gradients=gradients)
+
+        return self.interval.run(compute), variables
+
+    def _pass(self, spectra, qr_interval):
+        """The flossing loss, and that of each layer, with what is worth knowing of both."""
+        losses = {
+            name: sum(
+                flossing_loss(s.exponents, s.counted, self.settings.target) for s in calls
+            )
+            / len(calls)
+            for name, calls in spectra.items()
+        }
+        every = [s for calls in spectra.values() for s in calls]
+        dtype = keras.backend.result_type(*(x.dtype.name for x in losses.values()))
+        loss = sum(tf.cast(x, dtype) for x in losses.values()) / len(losses)
+        means = {
+            name: [mean_exponents(s) for s in calls] for name, calls in spectra.items()
+        }
+        return Pass(
+            loss=loss,
+            losses=losses,
+            exponents={name: sum(m) / len(m) for name, m in means.items()},
+            spread=_largest([tf.reduce_max(s.spread) for s in every], dtype),
+            width=_largest([width(m) for calls in means.values() for m in calls], dtype),
+            qr_interval=tf.convert_to_tensor(qr_interval),
+            gradients=[],
+        )
 
     def _cut(self, sequence):
         """The first sequences and their window, without gradient to what is before."""
@@ -88,26 +123,46 @@ class FlossingPass:
         return cut_window(Sequence(cell_map, inputs, states, mask), self.settings.window)
 
 
-class Gradients(typing.NamedTuple):
-    """Gradients of the flossing loss, and what they are made of.
+class Pass(typing.NamedTuple):
+    """What came of a pass.
 
     Attributes:
-        gradients: list of tensors, those of `share`.
-        variables: list of Keras variables.
-        share: the loss over the number of replicas.
         loss: the flossing loss.
-        losses: that of each layer.
-        spectra: `{layer name: [Spectrum of each call]}`.
+        losses: `{layer name: that of the layer}`.
+        exponents: `{layer name: (k,)}`, the mean over sequences and calls.
+        spread: the largest of all sequences and calls; see `tangent_flow`.
+        width: the largest distance of two exponents of a call.
+        qr_interval: with which it was made.
+        gradients: those of the loss, or of a replica's share of it.
     """
 
-    gradients: list
-    variables: list
-    share: tf.Tensor
     loss: tf.Tensor
     losses: dict
-    spectra: dict
+    exponents: dict
+    spread: tf.Tensor
+    width: tf.Tensor
+    qr_interval: tf.Tensor
+    gradients: list
 
     def finite(self):
         """Whether the loss and all gradients are."""
-        parts = [tf.reduce_all(tf.math.is_finite(x)) for x in (self.share, *self.gradients)]
+        parts = [tf.reduce_all(tf.math.is_finite(x)) for x in (self.loss, *self.gradients)]
         return tf.reduce_all(parts)
+
+
+def mean_exponents(spectrum: Spectrum):
+    """`(k,)`, the mean over the sequences that have a counted step."""
+    used = (spectrum.counted > 0)[:, None]
+    total = tf.reduce_sum(
+        tf.where(used, spectrum.exponents, tf.zeros_like(spectrum.exponents)), axis=0
+    )
+    return total / tf.reduce_sum(tf.cast(used, total.dtype))
+
+
+def width(exponents):
+    """The distance of the largest exponent from the smallest; ∞ where one is −∞."""
+    return tf.reduce_max(exponents) - tf.reduce_min(exponents)
+
+
+def _largest(values, dtype):
+    return tf.reduce_max([tf.cast(v, dtype) for v in values])

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_floss.models.flossing_pass import FlossingPass, flossed_layers
+from keras_floss.models.qr_interval import make_interval
 from keras_floss.models.settings import Settings
 
 
@@ -25,6 +26,7 @@ class Penalty:
         # TensorFlow's: a Keras variable would be one of the model's weights, which are to
         # be those of the plain model.
         self.strength = tf.Variable(strength, trainable=False, dtype=tf.float32)
+        self._interval = make_interval(settings.qr_interval)
         # MirroredStrategy traces its replicas in threads.
         self._local = threading.local()
 
@@ -48,14 +50,16 @@ class Penalty:
         """Whether the penalty was left out, it, its gradients, and their variables."""
         layers = flossed_layers(self.model, self.settings)
         variables, kinds = [], []
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
 
         def compute():
-            result = FlossingPass(self.model, layers, self.settings).gradients(inputs)
-            variables.extend(result.variables)
+            flossing_pass = FlossingPass(self.model, layers, self.settings, self._interval)
+            result, flossed = flossing_pass.gradients(inputs)
+            variables.extend(flossed)
             finite = result.finite()
             kept = [
                 tf.where(finite, x, tf.zeros_like(x))
-                for x in (result.share, *result.gradients)
+                for x in (result.loss / replicas, *result.gradients)
             ]
             kinds.extend((x.shape, x.dtype) for x in kept)
             return [tf.cast(~finite, tf.float32), *kept]

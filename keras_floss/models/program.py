@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from keras_floss.lyapunov.spectrum import Spectrum
 from keras_floss.models.flossing_pass import FlossingPass
+from keras_floss.models.qr_interval import make_interval
 from keras_floss.models.source import inputs_of
 from keras_floss.models.update import apply_if_finite
 
@@ -15,47 +15,40 @@ class FlossingProgram(keras.Model):
     def __init__(self, model, layers, settings):
         super().__init__(name="flossing", dtype="float32")
         # In a lambda, which Keras does not track: the weights are the other model's.
-        flossing_pass = FlossingPass(model, layers, settings)
+        interval = make_interval(settings.qr_interval)
+        flossing_pass = FlossingPass(model, layers, settings, interval)
         self._pass = lambda: flossing_pass
         self.layer_names = tuple(layers)
         self.skipped = keras.metrics.Sum(name="flossing_skipped")
         self.built = True
 
     def train_step(self, data):
-        result = self._pass().gradients(inputs_of(data))
-        finite = apply_if_finite(self.optimizer, result)
+        result, variables = self._pass().gradients(inputs_of(data))
+        finite = apply_if_finite(self.optimizer, result, variables)
         # On every replica: Keras takes the mean of what they log.
         self.skipped.update_state(tf.cast(~finite, tf.float32))
-        return self._logs(result.loss, result.losses, result.spectra)
+        return self._logs(result)
 
     def test_step(self, data):
-        spectra, _ = self._pass().spectra(inputs_of(data))
-        return self._logs(*self._pass().losses(spectra), spectra)
+        return self._logs(self._pass().look(inputs_of(data)))
 
     def predict_step(self, data):
-        spectra, _ = self._pass().spectra(inputs_of(data))
+        flossing_pass = self._pass()
+        sequences = flossing_pass.sequences(inputs_of(data))
+        spectra = flossing_pass.spectra(sequences, flossing_pass.settings.qr_interval)
         return {
             name: sum(s.exponents for s in calls) / len(calls)
             for name, calls in spectra.items()
         }
 
-    def _logs(self, loss, losses, spectra):
-        logs = {"flossing_loss": loss}
-        for name, calls in spectra.items():
-            prefix = f"{name}/" if len(spectra) > 1 else ""
+    def _logs(self, result):
+        logs = {"flossing_loss": result.loss}
+        for name, exponents in result.exponents.items():
+            prefix = f"{name}/" if len(result.exponents) > 1 else ""
             if prefix:
-                logs[f"{prefix}flossing_loss"] = losses[name]
-            means = [mean_exponents(s) for s in calls]
-            mean = sum(means) / len(means)
-            logs[f"{prefix}lambda_1"] = mean[0]
-            logs[f"{prefix}lambda_k"] = mean[-1]
+                logs[f"{prefix}flossing_loss"] = result.losses[name]
+            logs[f"{prefix}lambda_1"] = exponents[0]
+            logs[f"{prefix}lambda_k"] = exponents[-1]
+        if self._pass().settings.qr_interval == "auto":
+            logs["qr_interval"] = tf.cast(result.qr_interval, tf.float32)
         return {**logs, "flossing_skipped": self.skipped.result()}
-
-
-def mean_exponents(spectrum: Spectrum):
-    """`(k,)`, the mean over the sequences that have a counted step."""
-    used = (spectrum.counted > 0)[:, None]
-    total = tf.reduce_sum(
-        tf.where(used, spectrum.exponents, tf.zeros_like(spectrum.exponents)), axis=0
-    )
-    return total / tf.reduce_sum(tf.cast(used, total.dtype))

@@ -29,7 +29,7 @@ class Settings:
         target: the exponent aimed at, or a list of k.
         warmup: number of first steps that are not counted. None: 10 + ⌈window/10⌉, as in
             the released code of the flossing paper, but at most half of the window.
-        qr_interval: number of steps from one QR to the next.
+        qr_interval: number of steps from one QR to the next, or `"auto"`.
         layers: names of the recurrent layers, or None for all.
         seed: of the shuffling and of the frame to start from.
     """
@@ -39,7 +39,7 @@ class Settings:
     k: int | dict | None = None
     target: float | tuple = 0.0
     warmup: int | None = None
-    qr_interval: int = 1
+    qr_interval: int | str = 1
     layers: tuple | None = None
     seed: int | None = None
 
@@ -60,7 +60,13 @@ class Settings:
             if k is not None:
                 check_positive_int("k", k)
         check_target(self.target, None if by_layer else self.k)
-        check_schedule(self.warmup or 0, self.qr_interval, self.window)
+        if isinstance(self.qr_interval, str) and self.qr_interval != "auto":
+            raise ValueError(
+                '`qr_interval` must be an integer of at least 1, or "auto". Received: '
+                f"{self.qr_interval!r}"
+            )
+        fixed = 1 if self.qr_interval == "auto" else self.qr_interval
+        check_schedule(self.warmup or 0, fixed, self.window)
 
     def check_names(self, names):
         """Raises ValueError where `k` names a layer that there is not."""

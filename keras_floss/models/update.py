@@ -9,8 +9,8 @@ def iterations(optimizer):
     return int(optimizer.iterations.numpy())
 
 
-def apply_if_finite(optimizer, result):
-    """Applies `Gradients` if they and the loss are finite, on every replica.
+def apply_if_finite(optimizer, result, variables):
+    """Applies the gradients of a `Pass` if they and the loss are finite, on every replica.
 
     Otherwise variables and optimiser stay as they are. Returns a boolean scalar: whether
     they were applied.
@@ -19,7 +19,7 @@ def apply_if_finite(optimizer, result):
     context = tf.distribute.get_replica_context()
 
     def apply(gradients):
-        optimizer.apply(gradients, result.variables)
+        optimizer.apply(gradients, variables)
         return True
 
     if context.num_replicas_in_sync == 1:

@@ -63,6 +63,14 @@ def floss(batch_size):
     return [*model.get_weights(), spectrum, *(logs[name] for name in sorted(logs))]
 
 
+def auto_interval(batch_size):
+    """Each device chooses its own intervals."""
+    model = make()
+    settings = {**SETTINGS, "batch_size": batch_size, "qr_interval": "auto"}
+    logs = model.floss(batches(), 8, **settings).history
+    return [*model.get_weights(), logs["flossing_loss"]]
+
+
 def callbacks(batch_size):
     model = make()
     settings = {"batch_size": batch_size, **SETTINGS}
@@ -134,6 +142,7 @@ CASES = {
     f.__name__: f
     for f in (
         floss,
+        auto_interval,
         callbacks,
         adaptive,
         joint,
