@@ -41,11 +41,10 @@ def test_every_public_name_is_in_the_readme():
 
 def test_the_repository_has_one_address():
     (address,) = re.findall(
-        r"^url = (\S+)$", (ROOT / "setup.cfg").read_text(), re.MULTILINE
+        r"^url = https://github\.com/(\S+)$", (ROOT / "setup.cfg").read_text(), re.MULTILINE
     )
     texts = [*ROOT.glob("*.md"), ROOT / "mkdocs.yml", *(ROOT / "docs").rglob("*.md")]
-    for path in texts:
-        for found in re.findall(
-            r"https://github\.com/[\w-]+/keras_floss", path.read_text()
-        ):
+    for path in [*texts, *ROOT.glob("notebooks/*.ipynb")]:
+        # Colab's addresses, too.
+        for found in re.findall(r"github(?:\.com)?/([\w-]+/keras_floss)", path.read_text()):
             assert found == address, path
