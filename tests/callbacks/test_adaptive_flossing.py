@@ -57,6 +57,7 @@ class Snapshots(keras.callbacks.Callback):
         self.seen.append(values(self.model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "times"),
     [

@@ -213,6 +213,7 @@ def test_weights_that_are_nan_show_in_every_number():
 # ---- When it looks. ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("every", "execution", "times"),
     [
@@ -461,6 +462,7 @@ def test_the_first_sequences_of_any_data(data, number, weights, expected):
         np.testing.assert_allclose(found, ends, **CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [list, dict])
 def test_a_model_with_two_inputs(kind):
     keras.utils.set_random_seed(0)

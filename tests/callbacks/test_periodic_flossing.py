@@ -43,6 +43,7 @@ def fit(model, callback, epochs=3, **kwargs):
     return callback.at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "at"),
     [

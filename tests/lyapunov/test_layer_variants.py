@@ -157,6 +157,7 @@ CASES = [pytest.param(name, False, id=f"{name}-graph") for name in VARIANTS] + [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "xla"), CASES)
 def test_a_variant_has_the_exponents_and_the_gradients_of_its_definition(name, xla):
     layer, inputs, states = problem(name)

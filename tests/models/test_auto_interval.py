@@ -97,14 +97,13 @@ def test_a_frame_that_degenerates_is_noticed_and_the_pass_repeated(jit_compile):
     assert np.linalg.norm(bad[3] - wanted[3]) > 0.1 * np.linalg.norm(wanted[3])
 
 
-@pytest.mark.parametrize("units", [4, 12, 24])
 @pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM"])
-def test_right_for_the_layers_of_keras(kind, units):
-    keras.utils.set_random_seed(units)
-    model = make(getattr(keras.layers, kind)(units, name="rnn"))
-    for number in (1, 4):
-        found = passes(model, AutoInterval(), number, k=units)
-        assert_within_a_percent(found, passes(model, FixedInterval(1), k=units))
+def test_right_for_the_layers_of_keras(kind):
+    keras.utils.set_random_seed(0)
+    model = make(getattr(keras.layers, kind)(12, name="rnn"))
+    found = passes(model, AutoInterval(), 4, k=12)
+    assert found[2] > 1
+    assert_within_a_percent(found, passes(model, FixedInterval(1), k=12))
 
 
 def test_float64_bears_longer_intervals():

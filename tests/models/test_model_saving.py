@@ -80,6 +80,7 @@ def assert_same_values(ours, theirs):
         np.testing.assert_array_equal(a, b, err_msg=str(b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_loaded_model_goes_on_as_the_saved_one_would_have(form, tmp_path):
     keras.utils.set_random_seed(0)
