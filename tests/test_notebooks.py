@@ -44,11 +44,10 @@ def test_was_run_from_top_to_bottom_in_full_and_without_error(notebook):
     kinds = {output["output_type"] for output in outputs}
     assert "error" not in kinds
     assert "stream" in kinds
-    text = json.dumps(outputs)
-    assert "image/png" in text
-    assert "/home/" not in text
-    assert "/work/" not in text
-    assert "/tmp/" not in text
+    assert "image/png" in json.dumps(outputs)
+    # Nothing of the machine that it ran on, as a warning would tell.
+    for output in outputs:
+        assert not re.search(r"/\w+/\S*\.py", "".join(output.get("text", "")))
 
 
 def test_every_picture_is_explained(notebook):
