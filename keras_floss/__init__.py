@@ -23,6 +23,8 @@ from keras_floss.lyapunov import (
     lstm_jacobian_paths,
     lyapunov_exponents,
     lyapunov_statistics,
+    memory_limit,
+    set_memory_limit,
 )
 from keras_floss.models import FlossingModel, gradient_norms
 
@@ -38,6 +40,8 @@ __all__ = [
     "lstm_jacobian_paths",
     "lyapunov_exponents",
     "lyapunov_statistics",
+    "memory_limit",
     "plots",
+    "set_memory_limit",
     "tasks",
 ]

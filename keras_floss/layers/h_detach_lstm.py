@@ -36,6 +36,8 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
     ```
     """
 
+    vectorize_tangents = True  # see CellMap
+
     def __init__(self, units, detach_rate=0.25, detach="h", **kwargs):
         check_positive_int("units", units)
         check_probability("detach_rate", detach_rate)

@@ -28,6 +28,8 @@ class RateRNNCell(keras.layers.Layer):
     ```
     """
 
+    vectorize_tangents = True  # see CellMap
+
     def __init__(
         self,
         units,

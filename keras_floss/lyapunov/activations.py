@@ -1,11 +1,12 @@
-"""tanh and sigmoid whose derivatives keep their precision where they saturate.
+"""Activations in a form whose derivatives can be trusted.
 
 TensorFlow computes tanh'(x) as 1 − y² from the rounded value y: in float32 that has no
 correct digit from |x| ≈ 8 on, and is 0 a little later. The formulas here,
 
     tanh'(x) = 4 σ(2x) σ(−2x),    σ'(x) = σ(x) σ(−x)
 
-are right to rounding until they underflow, at |x| ≈ 43 and 87 in float32.
+are right to rounding until they underflow, at |x| ≈ 43 and 87 in float32. Of its own
+softsign TensorFlow has no second derivative, which the tangents take.
 """
 
 import keras
@@ -24,6 +25,11 @@ def sigmoid(x):
     return tf.sigmoid(x), lambda d: d * tf.sigmoid(x) * tf.sigmoid(-x)
 
 
+def softsign(x):
+    """x / (1 + |x|)."""
+    return x / (1.0 + tf.abs(x))
+
+
 PRECISE = {
     keras.activations.tanh: tanh,
     keras.ops.tanh: tanh,
@@ -31,4 +37,7 @@ PRECISE = {
     keras.activations.sigmoid: sigmoid,
     keras.ops.sigmoid: sigmoid,
     tf.sigmoid: sigmoid,
+    keras.activations.softsign: softsign,
+    keras.ops.softsign: softsign,
+    tf.nn.softsign: softsign,
 }

@@ -18,6 +18,12 @@ import tensorflow as tf
 from keras_floss.lyapunov.activations import PRECISE
 
 ACTIVATIONS = ("activation", "recurrent_activation")
+VECTORIZED = {
+    keras.layers.SimpleRNNCell,
+    keras.layers.GRUCell,
+    keras.layers.LSTMCell,
+    keras.layers.StackedRNNCells,
+}
 
 
 class CellMap:
@@ -29,6 +35,7 @@ class CellMap:
         dtype: `"float64"` where the weights are float64, else `"float32"`.
         variables: the variables that a step depends on, after `trace`. (An initial
             state that is trained is a weight of the cell, but not of the map.)
+        vectorizes: its derivatives may go through `tf.vectorized_map`.
     """
 
     def __init__(self, cell, name=None):
@@ -56,6 +63,7 @@ class CellMap:
         self._call = cell if callable(cell) else call
         takes_training = "training" in inspect.signature(call).parameters
         self._kwargs = {"training": False} if takes_training else {}
+        self.vectorizes = bool(self._layers()) and all(map(_vectorizes, self._layers()))
         self._features = None
         self.variables = None
 
@@ -108,11 +116,8 @@ class CellMap:
         """For the length of the block the cell computes in `dtype`, sublayers too."""
         # `cell(x, s)` would run in half precision under a mixed policy, and
         # stacked cells re-enter it for each of their cells.
-        layers = []
-        if isinstance(self.cell, keras.Layer):
-            layers = self.cell._flatten_layers()
         changes = []
-        for layer in layers:
+        for layer in self._layers():
             if layer.dtype_policy.compute_dtype != self.dtype:
                 changes.append((layer, "dtype_policy", keras.DTypePolicy(self.dtype)))
             for name in ACTIVATIONS:
@@ -127,3 +132,26 @@ class CellMap:
         finally:
             for (layer, name, _), value in zip(changes, old, strict=True):
                 setattr(layer, name, value)
+
+    def _layers(self):
+        """The cell and its sublayers, where it is a Keras layer."""
+        return (
+            list(self.cell._flatten_layers()) if isinstance(self.cell, keras.Layer) else []
+        )
+
+
+def _vectorizes(layer):
+    """Whether TensorFlow is known to vectorise the derivatives of a cell rightly.
+
+    Not of any cell: of `tf.roll` over the last axis, given as −1, it makes a roll over
+    tangents, and some operations it cannot do. A class says so of itself by
+    `vectorize_tangents = True`, which its subclasses do not inherit.
+    """
+    kind = type(layer)
+    functions = [getattr(layer, name, None) for name in ACTIVATIONS]
+    of_keras = [
+        f is None or f is getattr(keras.activations, getattr(f, "__name__", ""), None)
+        for f in functions
+    ]
+    known = kind in VECTORIZED or vars(kind).get("vectorize_tangents", False)
+    return known and all(of_keras)

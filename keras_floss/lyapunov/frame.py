@@ -7,6 +7,10 @@ of the module `tangent` the tangents are columns.
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.lyapunov.gram_schmidt import gram_schmidt
+from keras_floss.lyapunov.schedule import extent
+from keras_floss.lyapunov.xla import compiled_by_xla
+
 
 def initial_frame(k, dim, seed=0):
     """k random orthonormal tangents, `(k, dim)` float64, the same for the same seed.
@@ -19,55 +23,86 @@ def initial_frame(k, dim, seed=0):
 
 
 def orthonormalise(tangents):
-    """`(frame, R)` with tangents = Rᵀ·frame in rows; R is upper triangular."""
-    # TensorFlow's QR squares without scaling: in float32 tangents of 1e-20 would count
-    # as zero, and those of 1e20 as infinite.
+    """QR of tangents: an orthonormal frame, and R as it is wanted.
+
+    Args:
+        tangents: `(batch, k, D)`.
+
+    Returns:
+        `(frame, inverse)` with frame = inverse · tangents in rows: `(batch, k, D)`, and
+        R⁻ᵀ, `(batch, k, k)`, lower triangular. A direction whose tangent collapsed is
+        taken out of R, and its diagonal element of R⁻ᵀ is 0.
+    """
+    if not compiled_by_xla() or _rounded_products(tangents.dtype):
+        return householder(tangents)
+    frame, inverse, sine = gram_schmidt(tangents)
+    # The frame is then orthonormal to √eps, and R right to rounding.
+    enough = np.sqrt(np.finfo(tangents.dtype.as_numpy_dtype).eps)
+    size = tf.abs(tf.linalg.diag_part(inverse))
+    fine = (sine > enough) & ~lost_rank(1.0 / size, tangents.shape[-1])
+    return tf.cond(
+        tf.reduce_all(fine), lambda: (frame, inverse), lambda: householder(tangents)
+    )
+
+
+def _rounded_products(dtype):
+    """Whether matrix products of this type may be of factors rounded to ten bits."""
+    tensor_float_32 = tf.config.experimental.tensor_float_32_execution_enabled()
+    has_gpu = bool(tf.config.list_physical_devices("GPU"))
+    return dtype == tf.float32 and tensor_float_32 and has_gpu
+
+
+def householder(tangents):
+    """`orthonormalise` by TensorFlow's QR, which bears any tangents."""
+    # It squares without scaling: in float32 tangents of 1e-20 would count as zero, and
+    # those of 1e20 as infinite.
     size = tf.reduce_max(tf.abs(tangents), axis=(-2, -1), keepdims=True)
     size = tf.where(size > 0, size, tf.ones_like(size))
     q, r = tf.linalg.qr(tf.linalg.matrix_transpose(tangents / size))
-    return tf.linalg.matrix_transpose(q), r * size
+    lost = lost_rank(tf.abs(tf.linalg.diag_part(r)), tangents.shape[-1])
+    identity = tf.eye(r.shape[-1], batch_shape=[extent(r, 0)], dtype=r.dtype)
+    r = tf.where(lost[..., None], identity, r)
+    inverse = tf.linalg.triangular_solve(r, identity / size, lower=False, adjoint=True)
+    diagonal = tf.linalg.diag_part(inverse)
+    inverse = tf.linalg.set_diag(inverse, tf.where(lost, tf.zeros_like(diagonal), diagonal))
+    return tf.linalg.matrix_transpose(q), inverse
 
 
-def log_stretch(r, dim):
-    """`(log|R_ii|, lost)`, both `(batch, k)`; the logarithm is 0 where rank was lost."""
-    size = tf.abs(tf.linalg.diag_part(r))
-    lost = lost_rank(r, dim)
-    return tf.math.log(tf.where(lost, tf.ones_like(size), size)), lost
-
-
-def lost_rank(r, dim):
-    """Directions whose tangent collapsed, `(batch, k)` booleans.
+def lost_rank(size, dim):
+    """Directions whose tangent collapsed, `(batch, k)` booleans, given `|R_ii|`.
 
     At or below `D · eps · max|R_jj|` the diagonal holds rounding noise only, and its
     logarithm would be noise with a gradient of 1e7.
     """
-    size = tf.abs(tf.linalg.diag_part(r))
-    noise = dim * np.finfo(r.dtype.as_numpy_dtype).eps
+    noise = dim * np.finfo(size.dtype.as_numpy_dtype).eps
     return size <= noise * tf.reduce_max(size, axis=-1, keepdims=True)
 
 
-def qr_adjoint(frame, r, lost, d_frame, d_log):
+def log_stretch(inverse):
+    """`(log|R_ii|, lost)`, both `(..., k)`; the logarithm is 0 where rank was lost."""
+    size = tf.abs(tf.linalg.diag_part(inverse))
+    lost = tf.equal(size, 0)
+    return -tf.math.log(tf.where(lost, tf.ones_like(size), size)), lost
+
+
+def qr_adjoint(frame, inverse, d_frame, d_log):
     """The cotangent of the tangents that went into a QR.
 
     Args:
-        frame: `(batch, k, D)`, what came out of the QR.
-        r: `(batch, k, k)`.
-        lost: `(batch, k)`, directions whose tangent collapsed. They have no gradient:
-            their rows and columns are taken out of the triangular system.
+        frame: `(batch, k, D)`, and
+        inverse: `(batch, k, k)`, what came out of the QR.
         d_frame: the cotangent of `frame`.
-        d_log: `(batch, k)`, the cotangent of `log|R_ii|`, 0 where lost.
+        d_log: `(batch, k)`, the cotangent of `log|R_ii|`, 0 where rank was lost. Such a
+            direction has no gradient.
 
     Returns:
         `(batch, k, D)`.
     """
-    zero = tf.zeros((), r.dtype)
-    lost = lost[..., None]
+    zero = tf.zeros((), inverse.dtype)
+    lost = tf.equal(tf.linalg.diag_part(inverse), 0)[..., None]
     d_frame = tf.where(lost, zero, d_frame)
     m = tf.linalg.diag(d_log) - tf.matmul(d_frame, frame, transpose_b=True)
-    below = np.tri(r.shape[-1], dtype=bool)
+    below = np.tri(m.shape[-1], dtype=bool)
     symmetric = tf.where(below, m, tf.linalg.matrix_transpose(m))
     right = d_frame + tf.matmul(symmetric, frame)
-    identity = tf.eye(r.shape[-1], dtype=r.dtype)
-    return tf.linalg.triangular_solve(
-        tf.where(lost, identity, r), tf.where(lost, zero, right), lower=False
-    )
+    return tf.matmul(inverse, tf.where(lost, zero, right), transpose_a=True)

@@ -32,6 +32,7 @@ class FunctionMap:
     """
 
     variables = ()
+    vectorizes = False
 
     def __init__(self, step, name, states, features):
         self.name = name

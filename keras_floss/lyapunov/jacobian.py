@@ -6,9 +6,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.lyapunov.push import push
 from keras_floss.lyapunov.schedule import extent
 from keras_floss.lyapunov.spectrum import flow_arguments
-from keras_floss.lyapunov.tangent import make_rows, push, select
+from keras_floss.lyapunov.tangent import array, select
 from keras_floss.lyapunov.traced import call_traced
 
 
@@ -23,24 +24,17 @@ def step_jacobians(sequence):
     step, weights, inputs, states, _, schedule = flow_arguments(sequence)
     dim = step.dim
     identity = tf.eye(dim, batch_shape=[extent(inputs, 1)], dtype=inputs.dtype)
-    rows = make_rows(states, identity)
 
     def one_step(t, states, past):
-        new, tangents = push(
-            step,
-            weights,
-            rows.repeat(inputs[t]),
-            rows.repeat(states),
-            rows.split(identity),
-        )
+        new, tangents = push(step, weights, inputs[t], states, identity)
         valid = schedule.valid[t]
-        states = select(schedule, valid, rows.first(new), states)
-        tangents = select(schedule, valid, rows.join(tangents), identity)
+        states = select(schedule, valid, new, states)
+        tangents = select(schedule, valid, tangents, identity)
         # A tangent is a row of a frame, but a column of the Jacobian.
         return t + 1, states, past.write(t, tf.linalg.matrix_transpose(tangents))
 
     time = extent(inputs, 0)
-    start = (0, states, rows.array(inputs.dtype, time, dim, dim))
+    start = (0, states, array(inputs, dim, dim))
     _, _, past = tf.while_loop(lambda t, *_: t < time, one_step, start)
     return tf.transpose(past.stack(), (1, 0, 2, 3))
 

@@ -6,10 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.lyapunov.checks import check_k, check_schedule
+from keras_floss.lyapunov.flow import tangent_flow
 from keras_floss.lyapunov.frame import initial_frame
 from keras_floss.lyapunov.recurrent import Sequence
 from keras_floss.lyapunov.schedule import Schedule, extent, make_schedule
-from keras_floss.lyapunov.tangent import tangent_flow
 
 
 class Spectrum(typing.NamedTuple):

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.lyapunov.flow import stretch_by_step
 from keras_floss.lyapunov.spectrum import flow_arguments
-from keras_floss.lyapunov.tangent import stretch_by_step
 from keras_floss.lyapunov.traced import call_traced
 
 # A relative error of an R_ii that shows in the second digit of the stretch.

@@ -5,6 +5,7 @@ import weakref
 
 import tensorflow as tf
 
+from keras_floss.lyapunov.checkpoints import memory_limit
 from keras_floss.lyapunov.checks import check_positive_int, check_schedule
 from keras_floss.lyapunov.recurrent import as_sequence, prepare
 
@@ -26,7 +27,7 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
     # Variables cannot be made while a function is traced for the second time.
     arguments = prepare(rnn, inputs, initial_state, mask)
     functions = _functions_of(rnn)
-    key = (function, *settings.items())
+    key = (function, memory_limit(), *settings.items())
     if key not in functions:
         # A `partial` counts as a function of its own when TensorFlow looks for one that
         # is traced over and over; closures of one definition do not.

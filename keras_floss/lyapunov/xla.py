@@ -1,15 +1,26 @@
-"""The gradient of an XLA operation that TensorFlow does not have.
-
-Under XLA the gradient of a slice is an `XlaDynamicUpdateSlice`, and TensorFlow has no
-gradient for that. Cells that concatenate, split or slice (LSTM-like ones) meet it,
-because the tangent of a cell is a derivative of its derivative.
-"""
+"""What must be known of XLA: whether it compiles, and a gradient that TensorFlow lacks."""
 
 import contextlib
 
 import tensorflow as tf
 
+UPDATE = "XlaDynamicUpdateSlice"
 
+
+def compiled_by_xla():
+    """Whether what is traced now will be compiled by XLA (`jit_compile=True`)."""
+    if tf.executing_eagerly():
+        return False
+    # TensorFlow tells by which operation it takes for the gradient of a slice.
+    x = tf.zeros(2)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        y = tf.slice(x, [0], [1])
+    return tape.gradient(y, x).op.type == UPDATE
+
+
+# Cells that concatenate, split or slice (LSTM-like ones) meet it, because the tangent of a
+# cell is a derivative of its derivative.
 def _gradient(op, grad):
     _, update, begin = op.inputs
     size = tf.shape(update)
@@ -25,4 +36,4 @@ def _gradient(op, grad):
 
 # KeyError: a TensorFlow that has it, or another library that registered it first.
 with contextlib.suppress(KeyError):
-    tf.RegisterGradient("XlaDynamicUpdateSlice")(_gradient)
+    tf.RegisterGradient(UPDATE)(_gradient)

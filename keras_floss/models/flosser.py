@@ -5,9 +5,12 @@ by its own `fit`. Data, progress bar, callbacks, XLA and distribution come from 
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from keras_floss.lyapunov.checkpoints import memory_limit
 from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.models.compilation import choose_jit_compile
 from keras_floss.models.flossing_pass import flossed_layers
 from keras_floss.models.history import StepHistory
 from keras_floss.models.program import FlossingProgram
@@ -23,10 +26,13 @@ class Flosser:
     Args:
         model: any `keras.Model` with a recurrent layer.
         optimizer: a `keras.optimizers.Optimizer`, or a name.
+        automatic: whether the model was compiled with `jit_compile="auto"`, so that XLA
+            may compile flossing steps on a CPU, where Keras never has it.
     """
 
-    def __init__(self, model, optimizer="adam"):
+    def __init__(self, model, optimizer="adam", automatic=False):
         self.model = model
+        self.automatic = automatic
         self.optimizer = keras.optimizers.get(optimizer)
         self._programs = {}
         self._claimed = 0
@@ -58,7 +64,9 @@ class Flosser:
             callbacks: Keras callbacks of the flossing steps; `stop_training` ends them.
         """
         check_positive_int("steps", steps)
-        program, source = self._prepare(x, start, settings, self.model.steps_per_execution)
+        program, source = self._prepare(
+            x, start, settings, self.model.steps_per_execution, steps
+        )
         self.build_optimizer()
         history = StepHistory(program.layer_names)
         program.fit(
@@ -102,17 +110,17 @@ class Flosser:
             with self.model.distribute_strategy.scope():
                 self.optimizer.build(variables)
 
-    def _prepare(self, x, start, settings, steps_per_execution):
-        """The program of these settings, and its data."""
+    def _prepare(self, x, start, settings, steps_per_execution, steps=1):
+        """The program of these settings for a pass of so many steps, and its data."""
         settings = Settings(**settings)
         replicas = self.model.distribute_strategy.num_replicas_in_sync
         # Of arrays each replica gets its part of a batch.
         batch_size = settings.batch_size and settings.batch_size * replicas
         first, source = peek(endless(x, batch_size, settings.seed))
-        program = self._program(settings, first, steps_per_execution)
+        program = self._program(settings, first, steps_per_execution, steps)
         return program, from_batch(source, start)
 
-    def _program(self, settings, batch, steps_per_execution):
+    def _program(self, settings, batch, steps_per_execution, steps=1):
         """The Keras model that takes flossing steps with these settings."""
         if not self.model.built:
             self.model(
@@ -121,15 +129,23 @@ class Flosser:
         layers = flossed_layers(self.model, settings)
         # What is frozen stands in the trace.
         frozen = tuple(v.trainable for x in layers.values() for v in x.weights)
-        key = (settings, frozen, steps_per_execution)
+        window = settings.window or _time_steps(batch)
+        jit_compile = choose_jit_compile(self.model, layers, steps * window, self.automatic)
+        key = (settings, frozen, steps_per_execution, memory_limit(), jit_compile)
         if key not in self._programs:
             with self.model.distribute_strategy.scope():
                 program = FlossingProgram(self.model, layers, settings)
                 program.compile(
                     self.optimizer,
-                    jit_compile=self.model.jit_compile if self.model.compiled else "auto",
+                    jit_compile=jit_compile,
                     steps_per_execution=steps_per_execution,
                     auto_scale_loss=False,
                 )
             self._programs[key] = program
         return self._programs[key]
+
+
+def _time_steps(batch):
+    """Of the longest input, if the second axis is time."""
+    shapes = [np.shape(a) for a in keras.tree.flatten(batch)]
+    return max((shape[1] for shape in shapes if len(shape) > 1), default=0)

@@ -121,6 +121,8 @@ class FlossingModel(JointFlossing, keras.Model):
                 Defaults to `"adam"`, with Keras's learning rate of 1e-3 and no clipping.
         """
         super().compile(*args, **kwargs)
+        # Keras keeps what it made of it.
+        automatic = not args[7:] and kwargs.get("jit_compile", "auto") == "auto"
         self.flossing_optimizer = keras.optimizers.get(flossing_optimizer)
         if self.flossing_optimizer is self.optimizer:
             raise ValueError(
@@ -129,7 +131,7 @@ class FlossingModel(JointFlossing, keras.Model):
             )
         # In a lambda: Keras would take the engine, which refers back to this model, for
         # a part of it.
-        flosser = Flosser(self, self.flossing_optimizer)
+        flosser = Flosser(self, self.flossing_optimizer, automatic)
         self._flosser = lambda: flosser
         if self.built:
             flosser.build_optimizer()
@@ -190,6 +192,11 @@ class FlossingModel(JointFlossing, keras.Model):
         count as data: no gradient goes to the layers before it. A step whose loss or
         gradient is not finite leaves the weights alone and is counted; after 10 in a row
         it stops.
+
+        XLA compiles it as it does the model; but where the model was compiled with
+        `jit_compile="auto"`, the default, and there is one device and no GPU, it compiles
+        passes of 10,000 time steps and more in all (steps times window), of the cells of
+        Keras and of this package.
 
         Args:
             x: inputs: an array or tensor, a batched `tf.data.Dataset`, a
@@ -328,6 +335,8 @@ class FlossingModel(JointFlossing, keras.Model):
         if config and self.flossing_optimizer is not None:
             serialize = keras.saving.serialize_keras_object
             config["flossing_optimizer"] = serialize(self.flossing_optimizer)
+            if self._flosser().automatic:
+                config["jit_compile"] = "auto"
             # Called on saving: an optimiser that is built on one side only is skipped on
             # loading.
             if self.built:
