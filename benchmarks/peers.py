@@ -1,7 +1,7 @@
 """Claim: a spectrum and its gradient cost about what the same costs elsewhere.
 
-Times the exponents of a tanh network with QR at every step, and the gradient of the
-flossing loss in the weights, taking turns in one process, with two threads each:
+Times the exponents of a tanh network and an LSTM with QR at every step, and the gradient of
+the flossing loss in the weights, taking turns in one process, with two threads each:
 
 - JAX: `lax.scan` over `jnp.linalg.qr` with its autodiff, vectorised over the batch, under
   `jit` (the measure: 1.00);
@@ -9,7 +9,9 @@ flossing loss in the weights, taking turns in one process, with two threads each
 - TensorFlow: a `tf.while_loop` over `tf.linalg.qr` with its autodiff, graph mode and XLA;
 - keras_floss, which knows nothing of the cell, graph mode and XLA.
 
-All are written for this one network but the last. Loss and gradient of all are compared.
+The first three are given the derivative of a step in closed form, the last finds it for any
+cell. Loss and gradient of all are compared. The last row is the limit of what calls LAPACK
+and BLAS: its QRs, triangular solves and matrix products alone, without the rest.
 
 Run: pip install -e ".[bench]" && python benchmarks/peers.py [--rounds 5]
 """
@@ -18,6 +20,7 @@ import argparse
 import os
 import statistics
 import time
+from types import SimpleNamespace
 
 THREADS = 2
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(THREADS)
@@ -26,32 +29,76 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
+import scipy.linalg  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import torch  # noqa: E402
 
 import keras_floss  # noqa: E402
 
-# (sequences, time steps, units, exponents)
-SHAPES = [(1, 300, 80, 75), (1, 55, 80, 75), (1, 200, 64, 8), (16, 100, 64, 16)]
+# (layer, sequences, time steps, units, exponents)
+SHAPES = [
+    ("tanh", 1, 300, 80, 75),
+    ("tanh", 1, 55, 80, 75),
+    ("tanh", 1, 200, 64, 8),
+    ("tanh", 16, 100, 64, 16),
+    ("LSTM", 1, 120, 128, 32),
+]
 
 
-def in_jax(weights, inputs, frame):
+# The networks, by the arithmetic that the three others have in common. States are
+# (..., D) and frames (..., D, k); `f` holds what goes by another name in each.
+def tanh_step(f, weights, x, state, frame):
+    kernel, recurrent, bias = weights
+    state = f.tanh(x @ kernel + state @ recurrent + bias)
+    return state, (1 - state**2)[..., None] * (f.transpose(recurrent) @ frame)
+
+
+def lstm_step(f, weights, x, state, frame):
+    kernel, recurrent, bias = weights
+    h, c = f.split(state, 2, -1)
+    in_, forget, new, out = f.split(x @ kernel + h @ recurrent + bias, 4, -1)
+    in_, forget, out = f.sigmoid(in_), f.sigmoid(forget), f.sigmoid(out)
+    new = f.tanh(new)
+    d_h, d_c = f.split(frame, 2, -2)
+    d_in, d_forget, d_new, d_out = f.split(f.transpose(recurrent) @ d_h, 4, -2)
+    d_c = (
+        forget[..., None] * d_c
+        + (c * forget * (1 - forget))[..., None] * d_forget
+        + (new * in_ * (1 - in_))[..., None] * d_in
+        + (in_ * (1 - new**2))[..., None] * d_new
+    )
+    c = forget * c + in_ * new
+    read = f.tanh(c)
+    d_h = (read * out * (1 - out))[..., None] * d_out + (out * (1 - read**2))[
+        ..., None
+    ] * d_c
+    return f.concat([out * read, c], -1), f.concat([d_h, d_c], -2)
+
+
+STEPS = {"tanh": tanh_step, "LSTM": lstm_step}
+LAYERS = {"tanh": keras.layers.SimpleRNN, "LSTM": keras.layers.LSTM}
+
+
+def in_jax(step, weights, inputs, frame):
     """A function without arguments that gives the loss and the gradients."""
+    f = SimpleNamespace(
+        tanh=jnp.tanh,
+        sigmoid=jax.nn.sigmoid,
+        split=jnp.split,
+        concat=jnp.concatenate,
+        transpose=jnp.transpose,
+    )
     weights = [jnp.asarray(w) for w in weights]
     inputs, frame = jnp.asarray(inputs), jnp.asarray(frame)
 
     def exponents(weights, x):
-        kernel, recurrent, bias = weights
-
-        def step(carry, x):
-            state, frame = carry
-            state = jnp.tanh(x @ kernel + state @ recurrent + bias)
-            pushed = (1 - state**2)[:, None] * (recurrent.T @ frame)
+        def one_step(carry, x):
+            state, pushed = step(f, weights, x, *carry)
             frame, r = jnp.linalg.qr(pushed)
             return (state, frame), jnp.log(jnp.abs(jnp.diag(r)))
 
-        start = jnp.zeros(recurrent.shape[0]), frame
-        return jax.lax.scan(step, start, x)[1].mean(axis=0)
+        start = jnp.zeros(len(frame)), frame
+        return jax.lax.scan(one_step, start, x)[1].mean(axis=0)
 
     def loss(weights, inputs):
         return jnp.mean(jax.vmap(lambda x: exponents(weights, x))(inputs) ** 2)
@@ -60,18 +107,23 @@ def in_jax(weights, inputs, frame):
     return lambda: jax.block_until_ready(both(weights, inputs))
 
 
-def in_torch(weights, inputs, frame):
+def in_torch(step, weights, inputs, frame):
     """The same."""
+    f = SimpleNamespace(
+        tanh=torch.tanh,
+        sigmoid=torch.sigmoid,
+        split=torch.chunk,
+        concat=torch.cat,
+        transpose=torch.t,
+    )
     weights = [torch.tensor(w, requires_grad=True) for w in weights]
     inputs = torch.tensor(inputs)
     first = torch.tensor(frame).expand(len(inputs), *frame.shape)
 
     def run():
-        kernel, recurrent, bias = weights
-        state, frame, total = torch.zeros(len(inputs), len(recurrent)), first, 0.0
+        state, frame, total = torch.zeros(first.shape[:2]), first, 0.0
         for t in range(inputs.shape[1]):
-            state = torch.tanh(inputs[:, t] @ kernel + state @ recurrent + bias)
-            pushed = (1 - state**2)[..., None] * (recurrent.T @ frame)
+            state, pushed = step(f, weights, inputs[:, t], state, frame)
             frame, r = torch.linalg.qr(pushed)
             total = total + torch.log(torch.abs(torch.diagonal(r, dim1=-2, dim2=-1)))
         loss = torch.mean((total / inputs.shape[1]) ** 2)
@@ -80,8 +132,15 @@ def in_torch(weights, inputs, frame):
     return run
 
 
-def in_tensorflow(weights, inputs, frame, jit_compile):
+def in_tensorflow(step, weights, inputs, frame, jit_compile):
     """The same."""
+    f = SimpleNamespace(
+        tanh=tf.tanh,
+        sigmoid=tf.sigmoid,
+        split=tf.split,
+        concat=tf.concat,
+        transpose=tf.transpose,
+    )
     weights = [tf.constant(w) for w in weights]
     inputs, steps = tf.constant(inputs), inputs.shape[1]
     first = tf.broadcast_to(tf.constant(frame), (len(inputs), *frame.shape))
@@ -90,19 +149,17 @@ def in_tensorflow(weights, inputs, frame, jit_compile):
     def run():
         with tf.GradientTape() as tape:
             tape.watch(weights)
-            kernel, recurrent, bias = weights
 
-            def step(t, state, frame, total):
-                state = tf.tanh(inputs[:, t] @ kernel + state @ recurrent + bias)
-                pushed = tf.matmul(recurrent, frame, transpose_a=True)
-                frame, r = tf.linalg.qr((1 - state**2)[..., None] * pushed)
+            def one_step(t, state, frame, total):
+                state, pushed = step(f, weights, inputs[:, t], state, frame)
+                frame, r = tf.linalg.qr(pushed)
                 total += tf.math.log(tf.abs(tf.linalg.diag_part(r)))
                 return t + 1, state, frame, total
 
-            zero = tf.zeros((len(inputs), len(recurrent)))
+            zero = tf.zeros(first.shape[:2])
             start = 0, zero, first, tf.zeros((len(inputs), frame.shape[1]))
             *_, total = tf.while_loop(
-                lambda t, *_: t < steps, step, start, maximum_iterations=steps
+                lambda t, *_: t < steps, one_step, start, maximum_iterations=steps
             )
             loss = tf.reduce_mean((total / steps) ** 2)
         return loss, tape.gradient(loss, weights)
@@ -110,9 +167,9 @@ def in_tensorflow(weights, inputs, frame, jit_compile):
     return lambda: tf.nest.map_structure(lambda x: x.numpy(), run())
 
 
-def in_keras_floss(weights, inputs, k, jit_compile):
+def in_keras_floss(layer, weights, inputs, k, jit_compile):
     """The same, by this package. Its frame is the one that all of them start from."""
-    layer = keras.layers.SimpleRNN(len(weights[1]))
+    layer = layer(len(weights[1]))
     layer.build(inputs.shape)
     layer.set_weights(weights)
     inputs = tf.constant(inputs)
@@ -126,26 +183,54 @@ def in_keras_floss(weights, inputs, k, jit_compile):
     return lambda: tf.nest.map_structure(lambda x: x.numpy(), run())
 
 
-def measure(batch, steps, units, k, rounds):
+def in_lapack(kind, batch, steps, units, k):
+    """The QRs, triangular solves and matrix products alone, by NumPy and SciPy."""
+    rng = np.random.default_rng(0)
+    gates, states = (4, 2) if kind == "LSTM" else (1, 1)
+
+    def matrices(*shape):
+        return rng.standard_normal(shape).astype("float32")
+
+    recurrent = matrices(units, gates * units)
+    pushed = matrices(batch, states * units, k)
+    frame, gate_frame = matrices(batch, units, k), matrices(batch, gates * units, k)
+
+    def run():
+        for _ in range(steps):
+            recurrent.T @ frame  # the tangents of the pre-activations
+            q, r = np.linalg.qr(pushed)
+            m = pushed.swapaxes(-1, -2) @ q  # the adjoint of QR
+            right = (pushed + q @ m).swapaxes(-1, -2)
+            for a, b in zip(r, right, strict=True):
+                scipy.linalg.solve_triangular(a, b, check_finite=False)
+            recurrent @ gate_frame  # the cotangents of the tangents, and of the weights
+            gate_frame @ frame.swapaxes(-1, -2)
+
+    return run
+
+
+def measure(kind, batch, steps, units, k, rounds):
     """Median milliseconds of each way."""
     rng = np.random.default_rng(0)
+    gates, states = (4, 2) if kind == "LSTM" else (1, 1)
     weights = [
-        rng.standard_normal((1, units)),
-        rng.standard_normal((units, units)) / np.sqrt(units),
-        np.zeros(units),
+        rng.standard_normal((1, gates * units)),
+        rng.standard_normal((units, gates * units)) / np.sqrt(units),
+        np.zeros(gates * units),
     ]
     weights = [w.astype("float32") for w in weights]
     inputs = rng.standard_normal((batch, steps, 1)).astype("float32")
     # That of `lyapunov_exponents(seed=0)`.
-    random = np.random.default_rng(0).standard_normal((k, units))
+    random = np.random.default_rng(0).standard_normal((k, states * units))
     frame = np.linalg.qr(random.T)[0].astype("float32")
+    step, layer = STEPS[kind], LAYERS[kind]
     ways = {
-        "JAX": in_jax(weights, inputs, frame),
-        "PyTorch": in_torch(weights, inputs, frame),
-        "TensorFlow, graph": in_tensorflow(weights, inputs, frame, False),
-        "TensorFlow, XLA": in_tensorflow(weights, inputs, frame, True),
-        "keras_floss, graph": in_keras_floss(weights, inputs, k, False),
-        "keras_floss, XLA": in_keras_floss(weights, inputs, k, True),
+        "JAX": in_jax(step, weights, inputs, frame),
+        "PyTorch": in_torch(step, weights, inputs, frame),
+        "TensorFlow, graph": in_tensorflow(step, weights, inputs, frame, False),
+        "TensorFlow, XLA": in_tensorflow(step, weights, inputs, frame, True),
+        "keras_floss, graph": in_keras_floss(layer, weights, inputs, k, False),
+        "keras_floss, XLA": in_keras_floss(layer, weights, inputs, k, True),
     }
     wanted = None
     for name, way in ways.items():
@@ -155,6 +240,7 @@ def measure(batch, steps, units, k, rounds):
         apart = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
         if not apart < 0.01:
             raise SystemExit(f"{name} is {apart:.1e} from JAX in loss and gradients.")
+    ways["LAPACK and BLAS"] = in_lapack(kind, batch, steps, units, k)
     times = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -173,9 +259,10 @@ def main():
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
     torch.set_num_threads(THREADS)
-    for batch, steps, units, k in SHAPES:
-        medians = measure(batch, steps, units, k, rounds)
-        print(f"\n{batch} sequence(s) of {steps} steps, {units} units, {k} exponents")
+    for kind, batch, steps, units, k in SHAPES:
+        medians = measure(kind, batch, steps, units, k, rounds)
+        title = f"{kind}, {batch} sequence(s) of {steps} steps, {units} units"
+        print(f"\n{title}, {k} exponents")
         for name, median in medians.items():
             ratio = median / medians["JAX"]
             print(f"  {name:20s} {median:8.1f} ms   {ratio:5.2f}", flush=True)

@@ -1,0 +1,138 @@
+"""Claims: time grows as the number of time steps does, and memory has a bound.
+
+Times a spectrum and its gradient of a tanh network under XLA with a QR at every step, for
+growing T, N, k and batch, one at a time, and prints the slope of time on a log-log plot.
+Then measures, each in a process of its own, what a pass that is compiled adds to the memory
+of the process at its peak, for growing T, with everything kept and with
+`set_memory_limit(32 MiB)`, and for T = 10,000, N = 256, k = 16.
+
+Run, on Linux: python benchmarks/scaling.py [--rounds 5]
+"""
+
+import argparse
+import multiprocessing
+import pathlib
+import statistics
+import time
+
+import numpy as np
+
+BASE = {"batch": 1, "time": 200, "units": 64, "k": 16}
+GROWING = {
+    "time": [500, 1000, 2000, 4000, 8000],
+    "units": [64, 128, 256, 512],
+    "k": [8, 16, 32, 64],
+    "batch": [1, 4, 16, 64],
+}
+LENGTHS = [1000, 2000, 4000, 8000]
+SMALL = 32 * 2**20
+
+
+def make_pass(batch, time, units, k):
+    """A compiled function without arguments, run once."""
+    import keras
+    import tensorflow as tf
+
+    import keras_floss
+
+    tf.config.threading.set_intra_op_parallelism_threads(2)
+    tf.config.threading.set_inter_op_parallelism_threads(2)
+    rng = np.random.default_rng(0)
+    layer = keras.layers.SimpleRNN(units)
+    layer.build((None, None, 1))
+    kernel = rng.standard_normal((1, units))
+    recurrent = rng.standard_normal((units, units)) / np.sqrt(units)
+    layer.set_weights([kernel, recurrent, np.zeros(units)])
+    inputs = tf.constant(rng.standard_normal((batch, time, 1)).astype("float32"))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def run(inputs):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(keras_floss.lyapunov_exponents(layer, inputs, k) ** 2)
+        return loss, tape.gradient(loss, [w.value for w in layer.trainable_variables])
+
+    def call():
+        loss, gradients = run(inputs)
+        for x in (loss, *gradients):
+            if not np.isfinite(x.numpy()).all():
+                raise SystemExit("A result is not finite.")
+
+    return call
+
+
+def seconds(rounds, **shape):
+    call = make_pass(**shape)
+    call()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def peak(results, limit, shape):
+    """MiB that the pass adds at its peak and of the process in all, and its seconds."""
+    import keras_floss
+
+    if limit is not None:
+        keras_floss.set_memory_limit(limit)
+    call = make_pass(**shape)
+    start = time.perf_counter()
+    call()  # and compile
+    first = time.perf_counter() - start
+    whole = megabytes("VmHWM")
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # forget the peak
+    before = megabytes("VmRSS")
+    start = time.perf_counter()
+    call()
+    second = time.perf_counter() - start
+    results.put((megabytes("VmHWM") - before, whole, first, second))
+
+
+def megabytes(name):
+    """An entry of /proc/self/status in MiB."""
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(name))
+    return int(line.split()[1]) / 1024
+
+
+def measure_peak(limit=None, **shape):
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    process = context.Process(target=peak, args=(results, limit, shape))
+    process.start()
+    found = results.get(timeout=600)
+    process.join()
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    print("one pass:", ", ".join(f"{name} {n}" for name, n in BASE.items()))
+    for name, sizes in GROWING.items():
+        times = [seconds(rounds, **{**BASE, name: n}) for n in sizes]
+        slope = np.polyfit(np.log(sizes), np.log(times), 1)[0]
+        row = ", ".join(f"{n}: {1e3 * t:.1f} ms" for n, t in zip(sizes, times, strict=True))
+        print(f"  {name:6s} slope {slope:.2f}   {row}", flush=True)
+    print("\nmemory that a pass adds, units 64, k 48")
+    for steps in LENGTHS:
+        shape = {**BASE, "k": 48, "time": steps}
+        (kept, _, _, fast), (bounded, _, _, slow) = (
+            measure_peak(limit, **shape) for limit in (None, SMALL)
+        )
+        print(
+            f"  T = {steps}: {kept:.0f} MiB; limited to 32 MiB: {bounded:.0f} MiB, "
+            f"in {slow / fast:.2f} of the time",
+            flush=True,
+        )
+    added, whole, compiled, again = measure_peak(batch=1, time=10_000, units=256, k=16)
+    print(f"\nT = 10000, units 256, k 16: adds {added:.0f} MiB, ", end="")
+    print(f"the process takes {whole:.0f} MiB in all; ", end="")
+    print(f"{compiled:.0f} s with compilation, then {again:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
