@@ -32,8 +32,8 @@ def set_memory_limit(size):
 
     For the gradient of the exponents the state, the frame and R of every time step are
     kept: `time · batch · (D + k D + k²)` numbers. Where that is more than the limit, only
-    about `2 √time` of them are, and the rest is computed a second time, which takes about
-    a third longer. Exponents and gradient are the same.
+    about `2 √time` of them are, and the rest is computed a second time, which takes a fifth
+    to a half longer. Exponents and gradient are the same.
 
     It counts for what is traced from then on, in this process. Where the number of time
     steps is not known while tracing everything is kept, and an unknown batch counts as 1.
