@@ -1,4 +1,4 @@
-"""Claim: the whole main job costs less here than in a program written for it in JAX.
+"""Question: what does the whole main job cost next to a program written for it in JAX?
 
 The job: a RateRNN of 80 units takes 500 flossing steps (75 exponents, windows of 55 steps,
 one sequence a step), and then 1000 updates on a delayed copy, delay 40, batches of 16
@@ -10,7 +10,7 @@ use Adam.
 - keras_floss: `FlossingModel.floss(qr_interval="auto")` and `fit`, with the defaults of
   `compile`.
 
-They take turns, 50 flossing steps or 100 updates at a time; compilation is counted.
+They take turns, 250 flossing steps or 100 updates at a time; compilation is counted.
 
 Run: pip install -e ".[bench]" && python benchmarks/main_job.py
 """

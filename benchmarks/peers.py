@@ -46,7 +46,8 @@ SHAPES = [
 
 
 # The networks, by the arithmetic that the three others have in common. States are
-# (..., D) and frames (..., D, k); `f` holds what goes by another name in each.
+# (..., D) and frames (..., D, k); `f` is TensorFlow, or has its names for what the other
+# two call otherwise.
 def tanh_step(f, weights, x, state, frame):
     kernel, recurrent, bias = weights
     state = f.tanh(x @ kernel + state @ recurrent + bias)
@@ -134,13 +135,6 @@ def in_torch(step, weights, inputs, frame):
 
 def in_tensorflow(step, weights, inputs, frame, jit_compile):
     """The same."""
-    f = SimpleNamespace(
-        tanh=tf.tanh,
-        sigmoid=tf.sigmoid,
-        split=tf.split,
-        concat=tf.concat,
-        transpose=tf.transpose,
-    )
     weights = [tf.constant(w) for w in weights]
     inputs, steps = tf.constant(inputs), inputs.shape[1]
     first = tf.broadcast_to(tf.constant(frame), (len(inputs), *frame.shape))
@@ -151,7 +145,7 @@ def in_tensorflow(step, weights, inputs, frame, jit_compile):
             tape.watch(weights)
 
             def one_step(t, state, frame, total):
-                state, pushed = step(f, weights, inputs[:, t], state, frame)
+                state, pushed = step(tf, weights, inputs[:, t], state, frame)
                 frame, r = tf.linalg.qr(pushed)
                 total += tf.math.log(tf.abs(tf.linalg.diag_part(r)))
                 return t + 1, state, frame, total

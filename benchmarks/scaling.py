@@ -29,7 +29,7 @@ SMALL = 32 * 2**20
 
 
 def make_pass(batch, time, units, k):
-    """A compiled function without arguments, run once."""
+    """A function without arguments, which XLA compiles when it is first called."""
     import keras
     import tensorflow as tf
 

@@ -63,7 +63,8 @@ class CellMap:
         self._call = cell if callable(cell) else call
         takes_training = "training" in inspect.signature(call).parameters
         self._kwargs = {"training": False} if takes_training else {}
-        self.vectorizes = bool(self._layers()) and all(map(_vectorizes, self._layers()))
+        layers = self._layers()
+        self.vectorizes = bool(layers) and all(map(_vectorizes, layers))
         self._features = None
         self.variables = None
 

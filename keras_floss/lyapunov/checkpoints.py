@@ -84,12 +84,11 @@ def forward(step, weights, inputs, states, frame, schedule):
         stretches = [a.write(i, x) for a, x in zip(stretches, stretch, strict=True)]
         return i + 1, record.last_states, record.last_frame, starts, stretches
 
-    def arrays(*likes):
-        return [tf.TensorArray(t, number, element_shape=shape) for t, shape in likes]
+    def array(dtype, shape):
+        return tf.TensorArray(dtype, number, element_shape=shape)
 
-    starts = arrays(*((x.dtype, x.shape) for x in [*states, frame]))
-    shape = length, batch, k
-    stretches = arrays((frame.dtype, shape), (tf.bool, shape))
+    starts = [array(x.dtype, x.shape) for x in [*states, frame]]
+    stretches = [array(dtype, (length, batch, k)) for dtype in (frame.dtype, tf.bool)]
     *_, starts, stretches = tf.while_loop(
         lambda i, *_: i < number, one_block, (0, states, frame, starts, stretches)
     )

@@ -11,6 +11,8 @@ number of the rows once they are scaled to one length (Björck, BIT 7, 1967).
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.lyapunov.schedule import extent
+
 
 def gram_schmidt(rows):
     """Orthonormalises rows in their order.
@@ -29,9 +31,8 @@ def gram_schmidt(rows):
     rest = rows * scale
     length = tf.norm(rest, axis=-1)
     # What is done to the rows is done to the identity as well, which becomes the factor.
-    rest = tf.concat(
-        [rest, tf.eye(k, batch_shape=[tf.shape(rows)[0]], dtype=rows.dtype)], -1
-    )
+    identity = tf.eye(k, batch_shape=[extent(rows, 0)], dtype=rows.dtype)
+    rest = tf.concat([rest, identity], axis=-1)
     size = block_size(rows.shape[0] or 1, k, dim)
     done = []
     while rest.shape[-2]:

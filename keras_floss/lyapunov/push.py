@@ -22,12 +22,11 @@ def push(step, weights, inputs, states, frame):
     Returns:
         `(F(x, s), J·q for each tangent)`, shaped like `states` and `frame`.
     """
-    forward = _way(step)
 
-    def call(*sources):
-        return forward(step, *sources)
+    def forward(*sources):
+        return _push(step, *sources)
 
-    new, pushed = _call(call, forward, weights, inputs, states, frame)
+    new, pushed = _run(step, forward, weights, inputs, states, frame)
     return _like(states, new), _like(frame, pushed)
 
 
@@ -38,32 +37,36 @@ def pull(step, weights, inputs, states, frame, d_states, d_frame, variables=()):
         The cotangents of `(weights, inputs, states, frame)`, and of `variables`, which
         `step` reads besides its weights.
     """
-    forward = _way(step)
 
-    def call(*arguments):
+    def adjoint(*arguments):
         *sources, d_states, d_frame = arguments
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
             for v in variables:
                 tape.watch(v)
-            targets = forward(step, *sources)
+            targets = _push(step, *sources)
         cotangents = d_states, d_frame
         return tape.gradient(targets, (sources, list(variables)), cotangents, ZERO)
 
     sources = weights, inputs, states, frame
-    cotangents, d_variables = _call(call, forward, *sources, d_states, d_frame)
+    cotangents, d_variables = _run(step, adjoint, *sources, d_states, d_frame)
     return _like(sources, cotangents), d_variables
 
 
-def _way(step):
-    """How tangents are pushed by `step`."""
-    # Eagerly vectorized_map traces anew each time that it is called.
-    vectorised = step.vectorizes and not tf.executing_eagerly()
-    return _push_vectorised if vectorised else _push_rows
+def _vectorises(step):
+    """Whether tangents go through `tf.vectorized_map`."""
+    # Eagerly that traces anew each time that it is called.
+    return step.vectorizes and not tf.executing_eagerly()
 
 
-def _call(function, forward, *arguments):
-    if forward is not _push_vectorised or not compiled_by_xla():
+def _push(step, *sources):
+    way = _push_vectorised if _vectorises(step) else _push_rows
+    return way(step, *sources)
+
+
+def _run(step, function, *arguments):
+    """`function(*arguments)`, which takes a push of `step`."""
+    if not _vectorises(step) or not compiled_by_xla():
         return function(*arguments)
     # Where XLA compiles, vectorized_map makes a function of its own, and out of the
     # gradient of that come shapes that are no constants: weights would then have to be

@@ -19,6 +19,7 @@ def compiled_by_xla():
     return tape.gradient(y, x).op.type == UPDATE
 
 
+# Under XLA the gradient of a slice is an `UPDATE`, of which TensorFlow has no gradient.
 # Cells that concatenate, split or slice (LSTM-like ones) meet it, because the tangent of a
 # cell is a derivative of its derivative.
 def _gradient(op, grad):

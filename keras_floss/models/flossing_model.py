@@ -121,7 +121,7 @@ class FlossingModel(JointFlossing, keras.Model):
                 Defaults to `"adam"`, with Keras's learning rate of 1e-3 and no clipping.
         """
         super().compile(*args, **kwargs)
-        # Keras keeps what it made of it.
+        # Keras keeps what it made of "auto", and not that it was asked for.
         automatic = not args[7:] and kwargs.get("jit_compile", "auto") == "auto"
         self.flossing_optimizer = keras.optimizers.get(flossing_optimizer)
         if self.flossing_optimizer is self.optimizer:
