@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_floss import tasks
+from keras_floss.models.autotune import without_autotune
 
 
 def _bit_loss():
@@ -111,9 +112,10 @@ def _pixels(load, permutation_seed, steps, **defaults):
         x, y = parts()[0]
         order = tf.data.Dataset.range(len(x)).shuffle(len(x), seed).repeat()
         images = tf.constant(x), tf.constant(y)
-        return order.batch(configuration.batch_size).map(
+        batches = order.batch(configuration.batch_size).map(
             lambda index: tuple(tf.gather(each, index) for each in images)
         )
+        return without_autotune(batches)
 
     return Task(
         data,

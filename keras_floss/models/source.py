@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.models.autotune import without_autotune
+
 
 def endless(x, batch_size, seed=None):
     """Repeats `x` without end; arrays and PyDatasets in a new order each time.
@@ -21,7 +23,7 @@ def endless(x, batch_size, seed=None):
     if isinstance(x, keras.utils.PyDataset):
         return _Endless(x, seed)
     if isinstance(x, tf.data.Dataset):
-        return x.repeat()
+        return without_autotune(x.repeat())
     if hasattr(x, "__next__"):
         return x
     x = inputs_of(x)
@@ -33,7 +35,8 @@ def endless(x, batch_size, seed=None):
             f"number in each. Received numbers of sequences: {sorted(sizes)}"
         )
     data = tf.data.Dataset.from_tensor_slices((x,))
-    return data.shuffle(min(sizes), seed=seed).repeat().batch(batch_size)
+    data = data.shuffle(min(sizes), seed=seed).repeat().batch(batch_size)
+    return without_autotune(data)
 
 
 def from_batch(source, start):

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.tasks.stream import stream
 
 
 def adding_problem(length, batch_size=100, seed=0):
@@ -52,4 +53,4 @@ def adding_problem(length, batch_size=100, seed=0):
         target = tf.reduce_sum(numbers * markers, axis=1, keepdims=True)
         return tf.stack([numbers, markers], axis=-1), target
 
-    return tf.data.Dataset.counter().map(batch).prefetch(2)
+    return stream(batch)

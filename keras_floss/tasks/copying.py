@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.tasks.stream import stream
 
 COPIED = 10  # symbols to remember, and steps to give them back in
 SYMBOLS = 8  # 1..8; 0 is the blank
@@ -81,7 +82,7 @@ def copying_memory(delay, batch_size=100, seed=0, one_hot=False):
             inputs = tf.cast(tokens, tf.float32)[..., tf.newaxis]
         return inputs, tf.concat([blanks(delay + COPIED), symbols], axis=1)
 
-    return tf.data.Dataset.counter().map(batch).prefetch(2)
+    return stream(batch)
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")

@@ -12,6 +12,7 @@ import functools
 import tensorflow as tf
 
 from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.tasks.stream import stream
 
 
 def delayed_copy(delay, length=300, batch_size=16, seed=0):
@@ -212,4 +213,4 @@ def _stream(target, delay, length, batch_size, seed, channels=1, draw=_bits):
         inputs = draw((batch_size, length, channels), [seed, index])
         return inputs, target(inputs), weights
 
-    return tf.data.Dataset.counter().map(batch).prefetch(2)
+    return stream(batch)

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_floss
 from keras_floss import FlossingModel, lyapunov_exponents
+from keras_floss.models.source import endless
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 8, 2)).astype("float32")
@@ -157,3 +159,14 @@ def test_a_subclass_is_built_by_its_first_data(source):
     model.floss(SOURCES[source](), 1, **SETTINGS)
     assert model.built
     assert int(model.flossing_optimizer.iterations) == 1
+
+
+def test_no_source_leaves_a_thread_to_wait_for():
+    dataset = tf.data.Dataset.from_tensor_slices(X)
+    stream = keras_floss.tasks.delayed_copy(delay=2, length=5, batch_size=1)
+    for data in (endless(X, 2), endless(dataset.batch(2), None), stream):
+        assert data.options().autotune.enabled is False
+    # What a user has decided stays.
+    options = tf.data.Options()
+    options.autotune.enabled = True
+    assert endless(dataset.with_options(options), None).options().autotune.enabled is True
