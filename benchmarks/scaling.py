@@ -1,18 +1,18 @@
 """Claims: time grows as the number of time steps does, and memory has a bound.
 
 Times a spectrum and its gradient of a tanh network under XLA with a QR at every step, for
-growing T, N, k and batch, one at a time, and prints the slope of time on a log-log plot.
+growing T, N, k and batch, one at a time, and prints the slope of time on a log-log plot:
+the median, least and largest over rounds in which the sizes take turns.
 Then measures, each in a process of its own, what a pass that is compiled adds to the memory
 of the process at its peak, for growing T, with everything kept and with
 `set_memory_limit(32 MiB)`, and for T = 10,000, N = 256, k = 16.
 
-Run, on Linux: python benchmarks/scaling.py [--rounds 5]
+Run, on Linux: python benchmarks/scaling.py [--rounds 15]
 """
 
 import argparse
 import multiprocessing
 import pathlib
-import statistics
 import time
 
 import numpy as np
@@ -60,15 +60,17 @@ def make_pass(batch, time, units, k):
     return call
 
 
-def seconds(rounds, **shape):
-    call = make_pass(**shape)
-    call()
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
+def seconds(calls, rounds):
+    """`(rounds, calls)`: they take turns, since the speed of a machine changes."""
+    for call in calls:
         call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    times = np.empty((rounds, len(calls)))
+    for turn in times:
+        for i, call in enumerate(calls):
+            start = time.perf_counter()
+            call()
+            turn[i] = time.perf_counter() - start
+    return times
 
 
 def peak(results, limit, shape):
@@ -109,14 +111,16 @@ def measure_peak(limit=None, **shape):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
     print("one pass:", ", ".join(f"{name} {n}" for name, n in BASE.items()))
     for name, sizes in GROWING.items():
-        times = [seconds(rounds, **{**BASE, name: n}) for n in sizes]
-        slope = np.polyfit(np.log(sizes), np.log(times), 1)[0]
-        row = ", ".join(f"{n}: {1e3 * t:.1f} ms" for n, t in zip(sizes, times, strict=True))
-        print(f"  {name:6s} slope {slope:.2f}   {row}", flush=True)
+        times = seconds([make_pass(**{**BASE, name: n}) for n in sizes], rounds)
+        slopes = np.polyfit(np.log(sizes), np.log(times.T), 1)[0]
+        middle = 1e3 * np.median(times, axis=0)
+        row = ", ".join(f"{n}: {t:.1f} ms" for n, t in zip(sizes, middle, strict=True))
+        print(f"  {name:6s} slope {np.median(slopes):.2f} ", end="")
+        print(f"({slopes.min():.2f} to {slopes.max():.2f})   {row}", flush=True)
     print("\nmemory that a pass adds, units 64, k 48")
     for steps in LENGTHS:
         shape = {**BASE, "k": 48, "time": steps}

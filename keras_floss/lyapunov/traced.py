@@ -10,6 +10,9 @@ from keras_floss.lyapunov.checks import check_positive_int, check_schedule
 from keras_floss.lyapunov.recurrent import as_sequence, prepare
 
 
+# In a function that AutoGraph converts it would convert all of this as well, for seconds,
+# and change nothing.
+@tf.autograph.experimental.do_not_convert
 def call_traced(function, rnn, inputs, initial_state, mask, **settings):
     """`function(sequence, **settings)` of a layer and its arguments, in graph mode.
 

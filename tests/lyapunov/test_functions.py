@@ -407,3 +407,17 @@ def test_a_class_is_not_a_function():
     with pytest.raises(ValueError, match=r"function `step\(state, x\)`.*Received: ") as e:
         henon_exponents(Scaled)
     assert str(e.value).endswith(repr(Scaled))
+
+
+def test_autograph_leaves_it_alone():
+    # To convert all that is called here takes seconds.
+    seen = []
+
+    def step(state):
+        seen.append(tf.__internal__.autograph.control_status_ctx().status.name)
+        return 0.5 * state
+
+    exponents = tf.function(lambda: lyapunov_exponents(step, 4, initial_state=[[1.0, 2.0]]))
+    np.testing.assert_allclose(exponents(), np.log([[0.5, 0.5]]), atol=1e-6)
+    assert seen
+    assert "ENABLED" not in seen
