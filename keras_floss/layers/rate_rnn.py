@@ -217,7 +217,9 @@ class RateRNN(OwnCellRNN):
         if cell.use_bias:
             drive += ops.cast(cell.bias, cell.compute_dtype)
         if mask is not None:
-            mask = tf.transpose(tf.cast(mask, tf.bool))
+            # Keras takes masks of (batch, time, 1) as well.
+            mask = tf.cast(mask, tf.bool)
+            mask = tf.transpose(mask[..., 0] if mask.shape.rank == 3 else mask)
         if self.go_backwards:
             drive = tf.reverse(drive, [0])
             mask = None if mask is None else tf.reverse(mask, [0])

@@ -76,9 +76,10 @@ def test_masks(return_sequences, zero_output_for_mask, go_backwards, jit_compile
         go_backwards=go_backwards,
     )
     arguments = random(3, 11, 2), random(3, 5)
-    mask = tf.constant(MASK)
-    actual = traced(ours, mask, jit_compile=jit_compile)(*arguments)
-    assert_same(actual, traced(theirs, mask)(*arguments), atol=1e-12)
+    expected = traced(theirs, tf.constant(MASK))(*arguments)
+    for mask in (tf.constant(MASK), tf.constant(MASK[..., None])):
+        actual = traced(ours, mask, jit_compile=jit_compile)(*arguments)
+        assert_same(actual, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(
