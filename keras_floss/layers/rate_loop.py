@@ -18,7 +18,7 @@ on a CPU in graph mode an iteration costs more than a step.
 import keras
 import tensorflow as tf
 
-from keras_floss.lyapunov.schedule import extent
+from keras_floss.lyapunov.schedule import extent, fold
 from keras_floss.lyapunov.xla import compiled_by_xla
 
 # By measurement on a CPU: more gains little, and under XLA nothing.
@@ -113,7 +113,7 @@ def _scan(step, state, sequences, reverse=False):
     length = UNDER_XLA if compiled_by_xla() else STEPS_AN_ITERATION
     time = extent(sequences[0], 0)
     iterations = -(-time // length)
-    blocks = [_in_blocks(s, iterations, length, time) for s in sequences]
+    blocks = [fold(s, length) for s in sequences]
     shape = (length, *state.shape)
     outputs = tf.TensorArray(state.dtype, iterations, element_shape=shape)
 
@@ -134,18 +134,4 @@ def _scan(step, state, sequences, reverse=False):
         (0, state, outputs),
         maximum_iterations=iterations,
     )
-    outputs = outputs.stack()
-    outputs = tf.reshape(outputs, (iterations * length, *_rest(outputs, 2)))
-    return outputs[:time], state
-
-
-def _in_blocks(sequence, iterations, length, time):
-    """`(time, ...)` as `(iterations, length, ...)`, with zeros appended."""
-    rest = _rest(sequence, 1)
-    appended = tf.zeros((iterations * length - time, *rest), sequence.dtype)
-    sequence = tf.concat([sequence, appended], axis=0)
-    return tf.reshape(sequence, (iterations, length, *rest))
-
-
-def _rest(tensor, axis):
-    return [extent(tensor, i) for i in range(axis, tensor.shape.rank)]
+    return outputs.concat()[:time], state

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_floss.lyapunov.checks import check_positive
 from keras_floss.lyapunov.frame import log_stretch
-from keras_floss.lyapunov.schedule import Schedule, extent
+from keras_floss.lyapunov.schedule import Schedule, extent, fold
 from keras_floss.lyapunov.tangent import backward_sweep, forward_sweep
 
 _limit = 2**30
@@ -33,7 +33,7 @@ def set_memory_limit(size):
     For the gradient of the exponents the state, the frame and R of every time step are
     kept: `time · batch · (D + k D + k²)` numbers. Where that is more than the limit, only
     about `2 √time` of them are, and the rest is computed a second time, which takes a fifth
-    to a half longer. Exponents and gradient are the same.
+    longer to twice as long. Exponents and gradient are the same.
 
     It counts for what is traced from then on, in this process. Where the number of time
     steps is not known while tracing everything is kept, and an unknown batch counts as 1.
@@ -150,11 +150,8 @@ def cut(inputs, schedule):
 
 
 def in_blocks(x):
-    """`(time, ...)` as `(blocks, steps, ...)`, filled up with zeros."""
-    time, *rest = (extent(x, axis) for axis in range(x.shape.rank))
-    length = math.isqrt(time - 1) + 1
-    x = tf.pad(x, [[0, -time % length], *([0, 0] for _ in rest)])
-    return tf.reshape(x, (-(-time // length), length, *rest))
+    """`(time, ...)` as `(blocks, steps, ...)` of √time steps, filled up with zeros."""
+    return fold(x, math.isqrt(extent(x, 0) - 1) + 1)
 
 
 def join(x, inputs):

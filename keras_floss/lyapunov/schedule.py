@@ -30,6 +30,13 @@ def extent(tensor, axis):
     return tensor.shape[axis] or tf.shape(tensor)[axis]
 
 
+def fold(x, length):
+    """`(time, ...)` as `(blocks, length, ...)`, filled up with zeros (False)."""
+    time, *rest = (extent(x, axis) for axis in range(x.shape.rank))
+    x = tf.pad(x, [[0, -time % length], *([0, 0] for _ in rest)])
+    return tf.reshape(x, (-(-time // length), length, *rest))
+
+
 def make_schedule(time, mask=None, warmup=0, qr_interval=1):
     """Lays out QRs and counted steps.
 
