@@ -84,8 +84,8 @@ class AutoInterval:
 
 
 def largest_spread(dtype):
-    """The spread up to which the exponents and their gradient are right to well within 1 %.
+    """The spread up to which the exponents and their gradient are right to within 1 %.
 
-    A condition number of eps^(−1/2): rounding errors of the frame are then as small.
+    The gradient's error is about eps times the condition number of the tangents, squared.
     """
-    return -0.5 * np.log(np.finfo(dtype.as_numpy_dtype).eps)
+    return 0.5 * np.log(0.01 / np.finfo(dtype.as_numpy_dtype).eps)
