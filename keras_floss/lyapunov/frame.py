@@ -22,27 +22,21 @@ def initial_frame(k, dim, seed=0):
     return np.ascontiguousarray(np.linalg.qr(gaussian.T)[0].T)
 
 
-def orthonormalise(tangents):
+def orthonormalise(tangents, seldom=False):
     """QR of tangents: an orthonormal frame, and R as it is wanted.
 
     Args:
         tangents: `(batch, k, D)`.
+        seldom: whether it is run seldom, so that it is better quickly compiled than fast.
 
     Returns:
         `(frame, inverse)` with frame = inverse · tangents in rows: `(batch, k, D)`, and
         R⁻ᵀ, `(batch, k, k)`, lower triangular. A direction whose tangent collapsed is
         taken out of R, and its diagonal element of R⁻ᵀ is 0.
     """
-    if not compiled_by_xla() or _rounded_products(tangents.dtype):
-        return householder(tangents)
-    frame, inverse, sine = gram_schmidt(tangents)
-    # The frame is then orthonormal to √eps, and R right to rounding.
-    enough = np.sqrt(np.finfo(tangents.dtype.as_numpy_dtype).eps)
-    size = tf.abs(tf.linalg.diag_part(inverse))
-    fine = (sine > enough) & ~lost_rank(1.0 / size, tangents.shape[-1])
-    return tf.cond(
-        tf.reduce_all(fine), lambda: (frame, inverse), lambda: householder(tangents)
-    )
+    if compiled_by_xla() and not _rounded_products(tangents.dtype):
+        return gram_schmidt(tangents, small=seldom)
+    return householder(tangents)
 
 
 def _rounded_products(dtype):
@@ -53,7 +47,7 @@ def _rounded_products(dtype):
 
 
 def householder(tangents):
-    """`orthonormalise` by TensorFlow's QR, which bears any tangents."""
+    """`orthonormalise` by TensorFlow's QR."""
     # It squares without scaling: in float32 tangents of 1e-20 would count as zero, and
     # those of 1e20 as infinite.
     size = tf.reduce_max(tf.abs(tangents), axis=(-2, -1), keepdims=True)

@@ -5,7 +5,9 @@ columns, each step of which touches the whole matrix. Here a step of a loop touc
 block, and the rest is done in matrix products.
 
 Its R is as good as Householder's; the frame is orthonormal to eps times the condition
-number of the rows once they are scaled to one length (Björck, BIT 7, 1967).
+number of the rows once they are scaled to one length (Björck, BIT 7, 1967). Where that is
+not enough the frame is orthonormalised again: twice is enough (Parlett, The Symmetric
+Eigenvalue Problem, 1980, section 6.9).
 """
 
 import numpy as np
@@ -14,37 +16,71 @@ import tensorflow as tf
 from keras_floss.lyapunov.schedule import extent
 
 
-def gram_schmidt(rows):
+def gram_schmidt(rows, small=False):
     """Orthonormalises rows in their order.
 
     Args:
         rows: `(batch, k, D)`, k and D known while tracing.
+        small: whether the program shall be small rather than fast: the blocks go through
+            a loop. Worth while where it is seldom run, as XLA takes long to compile.
 
     Returns:
-        `(frame, factor, sine)`: `frame = factor · rows` with orthonormal rows,
-        `(batch, k, D)`; `factor`, `(batch, k, k)`, lower triangular; `sine`, `(batch, k)`,
-        of the angle between a row and those before it: where it is small, 0 or NaN the
-        rows are nearly dependent, and the result is in doubt.
+        `(frame, factor)`: `(batch, k, D)`, orthonormal, and `(batch, k, k)`, lower
+        triangular, so that `frame = factor · rows`. A row of which nothing is left but
+        rounding noise once those before it are taken out (at most `D · eps` of the
+        longest) is lost: its row and its column of `factor` are zero, and a direction
+        that is orthogonal to all others is put in its place.
+    """
+    enough = np.sqrt(_eps(rows))
+
+    def one_round(i, _, frame, factor):
+        frame, factor, sine = _one_round(frame, factor, small)
+        # Else the frame is orthonormal to √eps, and R right to rounding. NaN is not mended.
+        return i + 1, tf.reduce_any(sine <= enough), frame, factor
+
+    # What is done to the rows is done to the identity as well, which becomes the factor.
+    identity = tf.eye(rows.shape[-2], batch_shape=[extent(rows, 0)], dtype=rows.dtype)
+    *_, frame, factor = tf.while_loop(
+        lambda i, again, *_: again & (i < 2), one_round, (0, True, rows, identity)
+    )
+    return _complete(frame, tf.equal(tf.linalg.diag_part(factor), 0)), factor
+
+
+def _one_round(rows, factor, small):
+    """Rows made orthonormal, what became of the factor, and the sine of the angle between
+    each row and those before it, `(batch, k)`. Where a row is lost it is 0, and its sine 1.
     """
     k, dim = rows.shape[-2:]
-    scale = 1.0 / tf.reduce_max(tf.abs(rows), axis=-1, keepdims=True)
-    rest = rows * scale
-    length = tf.norm(rest, axis=-1)
-    # What is done to the rows is done to the identity as well, which becomes the factor.
-    identity = tf.eye(k, batch_shape=[extent(rows, 0)], dtype=rows.dtype)
-    rest = tf.concat([rest, identity], axis=-1)
+    largest = tf.reduce_max(tf.abs(rows), axis=(-2, -1), keepdims=True)
+    scale = 1.0 / tf.where(largest > 0, largest, tf.ones_like(largest))
+    rows, before = rows * scale, factor * scale
+    length = tf.norm(rows, axis=-1)
+    noise = dim * _eps(rows) * tf.reduce_max(length, axis=-1)[:, None, None]
     size = block_size(rows.shape[0] or 1, k, dim)
-    done = []
-    while rest.shape[-2]:
-        block = _orthonormalise_block(rest[:, :size], dim)
-        done.append(block)
-        rest = rest[:, size:]
-        overlap = tf.matmul(rest[..., :dim], block[..., :dim], transpose_b=True)
-        rest -= tf.matmul(overlap, block)
-    done = tf.concat(done, axis=-2)
+    sweep = _sweep_in_a_loop if small and size < k else _sweep
+    done = sweep(tf.concat([rows, before], axis=-1), size, dim, noise)
     frame, factor = done[..., :dim], done[..., dim:]
-    sine = 1.0 / (tf.linalg.diag_part(factor) * length)
-    return frame, factor * tf.linalg.matrix_transpose(scale), sine
+    left = tf.linalg.diag_part(before) / tf.linalg.diag_part(factor)
+    lost = tf.equal(tf.linalg.diag_part(factor), 0)
+    return frame, factor, tf.where(lost, tf.ones_like(left), left / length)
+
+
+def _complete(frame, lost):
+    """Puts directions that are orthogonal to all others where rows are lost."""
+    _, k, dim = frame.shape
+    anything = np.random.default_rng(0).standard_normal((k, dim))
+    anything = tf.constant(anything, frame.dtype)
+
+    def one_row(lost, frame):
+        i = tf.argmax(lost, axis=-1)[:, None]
+        new = tf.gather(anything, i)
+        for _ in range(2):
+            new -= tf.matmul(_overlap(new, frame, dim), frame)
+        new *= tf.math.rsqrt(_overlap(new, new, dim))
+        now = lost & tf.equal(tf.range(k, dtype=i.dtype), i)
+        return lost & ~now, tf.where(now[..., None], new, frame)
+
+    return tf.while_loop(lambda lost, _: tf.reduce_any(lost), one_row, (lost, frame))[1]
 
 
 def block_size(batch, k, dim):
@@ -55,18 +91,58 @@ def block_size(batch, k, dim):
     return min(max(round(200 / np.sqrt(batch * (dim + k))), 4), k)
 
 
-def _orthonormalise_block(block, dim):
-    """Gram–Schmidt of the rows of one block, by their first `dim` columns."""
+def _sweep(rest, size, dim, noise):
+    """Gram–Schmidt of rows by their first `dim` columns, block after block."""
+    done = []
+    while rest.shape[-2]:
+        block = _orthonormalise_block(rest[:, :size], dim, noise)
+        done.append(block)
+        rest = rest[:, size:]
+        rest -= tf.matmul(_overlap(rest, block, dim), block)
+    return tf.concat(done, axis=-2)
+
+
+def _sweep_in_a_loop(rest, size, dim, noise):
+    """`_sweep`, whose blocks are steps of a loop; it always works on all rows."""
+    k = rest.shape[-2]
+    blocks = -(-k // size)
+    size = -(-k // blocks)
+    rest = tf.pad(rest, [[0, 0], [0, blocks * size - k], [0, 0]])
+    number = tf.range((blocks - 1) * size)[:, None]
+
+    def one_block(i, rest):
+        # The block under work is the first; what is done goes to the end.
+        block = _orthonormalise_block(rest[:, :size], dim, noise)
+        rest = rest[:, size:]
+        left = number < (blocks - 1 - i) * size
+        overlap = tf.where(left, _overlap(rest, block, dim), tf.zeros((), rest.dtype))
+        return i + 1, tf.concat([rest - tf.matmul(overlap, block), block], axis=-2)
+
+    return tf.while_loop(lambda i, _: i < blocks, one_block, (0, rest))[1][:, :k]
+
+
+def _orthonormalise_block(block, dim, noise):
+    """Gram–Schmidt of the rows of one block."""
     size = block.shape[-2]
     number = tf.range(size)[:, None]
+    zero = tf.zeros((), block.dtype)
 
     def one_row(i, block):
         row = tf.gather(block, [i], axis=-2)
         # On a CPU XLA runs a product faster than a sum of products.
-        overlap = tf.matmul(block[..., :dim], row[..., :dim], transpose_b=True)
+        overlap = _overlap(block, row, dim)
         square = tf.gather(overlap, [i], axis=-2)
-        after = tf.where(number > i, overlap / square, 0.0)
-        unit = row * tf.math.rsqrt(square)
-        return i + 1, tf.where(number == i, unit, block - after * row)
+        inverse = tf.where(square <= noise**2, zero, 1.0 / square)
+        after = tf.where(number > i, overlap * inverse, zero)
+        return i + 1, tf.where(number == i, row * tf.sqrt(inverse), block - after * row)
 
     return tf.while_loop(lambda i, _: i < size, one_row, (0, block))[1]
+
+
+def _overlap(rows, others, dim):
+    """The scalar products of rows with others, by their first `dim` columns."""
+    return tf.matmul(rows[..., :dim], others[..., :dim], transpose_b=True)
+
+
+def _eps(x):
+    return np.finfo(x.dtype.as_numpy_dtype).eps

@@ -14,7 +14,8 @@ class Schedule(typing.NamedTuple):
         counted: what a QR at this step measures adds to the exponents.
         steps: `(batch or 1,)`, the number of counted steps of each sequence.
         masked: steps may be masked, so that sequences differ (known while tracing).
-        every_step: every step is valid and has a QR (known while tracing).
+        every_step: every step is valid and has a QR, and
+        seldom: most valid steps may have none (both known while tracing).
     """
 
     valid: tf.Tensor
@@ -23,6 +24,7 @@ class Schedule(typing.NamedTuple):
     steps: tf.Tensor
     masked: bool
     every_step: bool
+    seldom: bool
 
 
 def extent(tensor, axis):
@@ -56,11 +58,13 @@ def make_schedule(time, mask=None, warmup=0, qr_interval=1):
     last = number[-1:]
     on_interval = tf.equal(tf.math.floormod(number - warmup, qr_interval), 0)
     counted = valid & (number > warmup)
+    seldom = tf.is_tensor(qr_interval) or qr_interval > 1
     return Schedule(
         valid=valid,
         qr=valid & (on_interval | tf.equal(number, last)),
         counted=counted,
         steps=tf.maximum(last[0] - warmup, 0),
         masked=mask is not None,
-        every_step=mask is None and not tf.is_tensor(qr_interval) and qr_interval == 1,
+        every_step=mask is None and not seldom,
+        seldom=seldom,
     )

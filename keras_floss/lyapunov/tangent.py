@@ -84,7 +84,7 @@ def forward_sweep(step, weights, inputs, states, frame, schedule):
         tangents = select(schedule, schedule.valid[t], pushed, frame)
 
         def with_qr():
-            q, inverse = orthonormalise(tangents)
+            q, inverse = orthonormalise(tangents, schedule.seldom)
             at = schedule.qr[t]
             return (
                 select(schedule, at, q, tangents),

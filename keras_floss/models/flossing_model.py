@@ -145,6 +145,10 @@ class FlossingModel(JointFlossing, keras.Model):
         kind = keras.callbacks.BackupAndRestore
         backups = tuple(c for c in callbacks if isinstance(c, kind))
         self._backups = lambda: backups
+        inherited = type(self).train_step is JointFlossing.train_step
+        if self.compiled and self.built and inherited:
+            # Left to its first update, Keras traces the training step twice.
+            self._build_optimizer()
         try:
             return super().fit(*args, **kwargs)
         finally:
@@ -152,10 +156,9 @@ class FlossingModel(JointFlossing, keras.Model):
 
     def back_up(self, epoch):
         """Has the BackupAndRestore of the `fit` under way save, to go on at `epoch`."""
-        if self._backups() and not self.optimizer.built:
+        if self._backups():
             # An optimiser that is built on one side only is skipped on loading.
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
+            self._build_optimizer()
         for backup in self._backups():
             save_freq = backup.save_freq
             if save_freq is not False:
@@ -163,6 +166,12 @@ class FlossingModel(JointFlossing, keras.Model):
                 backup.save_freq = "epoch"
                 backup.on_epoch_end(epoch - 1)
                 backup.save_freq = save_freq
+
+    def _build_optimizer(self):
+        """Builds the optimiser of the task, which Keras leaves to the first update."""
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def floss(
         self,

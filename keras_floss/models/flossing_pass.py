@@ -39,8 +39,7 @@ class FlossingPass:
         """`{layer name: [Sequence of each call]}`: what the layers run over, cut."""
         # A stateful layer wants its whole batch; `_cut` then takes the first ones.
         if not any(layer.stateful for layer in self.layers.values()):
-            first = slice(self.settings.batch_size)
-            inputs = keras.tree.map_structure(lambda a: a[first], inputs)
+            inputs = keras.tree.map_structure(self._first, inputs)
         recorded, _ = record(self.model, inputs, self.layers)
         return {
             name: [self._cut(call.sequence()) for call in calls]
@@ -79,13 +78,12 @@ class FlossingPass:
                 "There is nothing to floss: all weights of the recurrent layers "
                 f"{', '.join(sequences)} are frozen (`trainable` is False)."
             )
-        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
 
         def compute(qr_interval):
             with tf.GradientTape() as tape:
                 result = self._pass(self.spectra(sequences, qr_interval), qr_interval)
                 # Whoever applies gradients sums them over replicas.
-                share = result.loss / replicas
+                share = result.loss / _replicas()
             gradients = tape.gradient(share, [v.value for v in variables])
             return result._replace(gradients=gradients)
 
@@ -115,6 +113,14 @@ class FlossingPass:
             qr_interval=tf.convert_to_tensor(qr_interval),
             gradients=[],
         )
+
+    def _first(self, batch):
+        """The sequences of a batch that are wanted."""
+        first = batch[: self.settings.batch_size]
+        if self.settings.batch_size == 1 and _replicas() == 1:
+            # However short a batch is. XLA compiles a known shape in less time.
+            first.set_shape((1, *first.shape[1:]))
+        return first
 
     def _cut(self, sequence):
         """The first sequences and their window, without gradient to what is before."""
@@ -162,6 +168,10 @@ def mean_exponents(spectrum: Spectrum):
 def width(exponents):
     """The distance of the largest exponent from the smallest; ∞ where one is −∞."""
     return tf.reduce_max(exponents) - tf.reduce_min(exponents)
+
+
+def _replicas():
+    return tf.distribute.get_replica_context().num_replicas_in_sync
 
 
 def _largest(values, dtype):

@@ -35,8 +35,9 @@ def endless(x, batch_size, seed=None):
             f"number in each. Received numbers of sequences: {sorted(sizes)}"
         )
     data = tf.data.Dataset.from_tensor_slices((x,))
-    data = data.shuffle(min(sizes), seed=seed).repeat().batch(batch_size)
-    return without_autotune(data)
+    data = data.shuffle(min(sizes), seed=seed).repeat()
+    # There is no remainder, and TensorFlow is to know.
+    return without_autotune(data.batch(batch_size, drop_remainder=True))
 
 
 def from_batch(source, start):

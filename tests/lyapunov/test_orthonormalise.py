@@ -10,7 +10,11 @@ from keras_floss.lyapunov.frame import householder, log_stretch, orthonormalise
 from keras_floss.lyapunov.gram_schmidt import gram_schmidt
 from keras_floss.lyapunov.xla import compiled_by_xla
 
-WAYS = {"gram_schmidt": lambda a: gram_schmidt(a)[:2], "householder": householder}
+WAYS = {
+    "fast": gram_schmidt,
+    "small": lambda rows: gram_schmidt(rows, small=True),
+    "householder": householder,
+}
 ways = pytest.mark.parametrize("way", WAYS)
 modes = pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
 
@@ -19,6 +23,16 @@ def random_rows(batch, k, dim, dtype="float64"):
     rows = np.random.default_rng(0).standard_normal((batch, k, dim))
     # From row to row shorter, as tangents are.
     return (rows * np.exp(-0.5 * np.arange(k))[:, None]).astype(dtype)
+
+
+def decomposed(rows, way, xla):
+    return [x.numpy() for x in compiled(WAYS[way], xla)(tf.constant(rows))]
+
+
+def check_orthonormal(frame, atol):
+    gram = frame @ frame.swapaxes(1, 2)
+    identity = np.broadcast_to(np.eye(frame.shape[1]), gram.shape)
+    np.testing.assert_allclose(gram, identity, atol=atol)
 
 
 def signed(frame, inverse):
@@ -35,17 +49,14 @@ def signed(frame, inverse):
 )
 def test_frame_and_inverse_are_those_of_qr(way, xla, batch, k, dim):
     rows = random_rows(batch, k, dim)
-    found = compiled(WAYS[way], xla)(tf.constant(rows))
-    frame, inverse = signed(*(x.numpy() for x in found))
+    frame, inverse = signed(*decomposed(rows, way, xla))
 
     q, r = np.linalg.qr(rows.swapaxes(1, 2))
     expected = signed(q.swapaxes(1, 2), np.linalg.inv(r).swapaxes(1, 2))
     np.testing.assert_allclose(frame, expected[0], atol=1e-9)
     np.testing.assert_allclose(inverse, expected[1], atol=1e-9 * abs(inverse).max())
     np.testing.assert_allclose(inverse @ rows, frame, atol=1e-9)
-    np.testing.assert_allclose(
-        frame @ frame.swapaxes(1, 2), np.broadcast_to(np.eye(k), (batch, k, k)), atol=1e-9
-    )
+    check_orthonormal(frame, 1e-9)
 
 
 @modes
@@ -66,35 +77,64 @@ def nearly_dependent(dtype, sine):
     return rows.astype(dtype)
 
 
+@ways
+@modes
 @pytest.mark.parametrize(
-    ("rows", "taken"),
-    [
-        (random_rows(2, 4, 6, "float32"), "gram_schmidt"),
-        (nearly_dependent("float32", 1e-2), "gram_schmidt"),
-        (nearly_dependent("float32", 1e-5), "householder"),
-        (nearly_dependent("float64", 1e-5), "gram_schmidt"),
-        (np.zeros((1, 3, 5), "float32"), "householder"),
-        (np.full((1, 3, 5), np.nan, "float32"), "householder"),
-    ],
-    ids=["random", "near", "nearer", "float64", "zero", "nan"],
+    ("dtype", "sine"), [("float32", 1e-2), ("float32", 1e-5), ("float64", 1e-12)]
 )
-def test_xla_takes_gram_schmidt_unless_tangents_are_nearly_dependent(rows, taken):
-    rows = tf.constant(rows)
-    found = compiled(orthonormalise, True)(rows)
-    expected = compiled(WAYS[taken], True)(rows)
-    for a, b in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(a, b)
+def test_nearly_dependent_tangents_have_an_orthonormal_frame(way, xla, dtype, sine):
+    rows = nearly_dependent(dtype, sine)
+    frame, inverse = decomposed(rows, way, xla)
+    eps = np.finfo(dtype).eps
+    check_orthonormal(frame, np.sqrt(eps))
+    # R is right to the precision that is left.
+    right = np.abs(np.diagonal(np.linalg.qr(rows[0].astype("float64").T)[1]))
+    found = 1 / np.abs(np.diagonal(inverse[0]))
+    np.testing.assert_allclose(found[:2], right[:2], rtol=10 * eps)
+    np.testing.assert_allclose(found[2], right[2], rtol=10 * eps / sine)
 
 
-def test_a_lost_direction_is_lost_in_one_sequence_only():
+@ways
+@modes
+@pytest.mark.parametrize("lost", [(0,), (1,), (5,), (0, 1, 4), (0, 1, 2, 3, 4, 5)], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_lost_directions_are_taken_out_of_r(way, xla, lost, dtype):
+    # The second sequence has its full rank. Six rows in six dimensions: what takes the
+    # place of a lost one has no choice.
+    rows = random_rows(2, 6, 6)
+    for i in lost:
+        rows[0, i] = rows[0, max(i - 1, 0)] * (i > 0) * 0.7
+    rows = rows.astype(dtype)
+    frame, inverse = decomposed(rows, way, xla)
+    found = log_stretch(inverse)[1].numpy()
+    np.testing.assert_array_equal(np.flatnonzero(found[0]), lost)
+    assert not found[1].any()
+    check_orthonormal(frame, 100 * np.finfo(dtype).eps)
+    for i in lost:
+        np.testing.assert_array_equal(inverse[0, i:, i], 0)
+    # Nor has the place of a lost one a part in the others.
+    kept = [i for i in range(6) if i not in lost]
+    r = frame[0] @ rows[0].T
+    r[list(lost)] = np.eye(6)[list(lost)]
+    expected = np.linalg.inv(r.astype("float64")).T
+    atol = 1e3 * np.finfo(dtype).eps * np.abs(inverse[0]).max()
+    ij = np.ix_(kept, kept)
+    np.testing.assert_allclose(inverse[0][ij], expected[ij], atol=atol)
+
+
+@ways
+@modes
+def test_a_nan_stays(way, xla):
     rows = random_rows(2, 3, 5)
-    rows[1, 2] = rows[1, 0]
-    for xla in (False, True):
-        frame, inverse = compiled(orthonormalise, xla)(tf.constant(rows))
-        lost = log_stretch(inverse)[1].numpy()
-        np.testing.assert_array_equal(lost, [[False] * 3, [False, False, True]])
-        gram = (frame @ tf.linalg.matrix_transpose(frame)).numpy()
-        np.testing.assert_allclose(gram, np.broadcast_to(np.eye(3), gram.shape), atol=1e-12)
+    rows[1, 1, 1] = np.nan
+    frame, inverse = decomposed(rows, way, xla)
+    assert np.isfinite(frame[0]).all()
+    assert np.isnan(log_stretch(inverse)[0][1]).any()
+
+
+def test_xla_takes_gram_schmidt(monkeypatch):
+    monkeypatch.setattr(frames, "householder", None)
+    compiled(orthonormalise, True)(tf.constant(random_rows(1, 2, 3)))
 
 
 def test_graph_mode_takes_householder(monkeypatch):

@@ -1,8 +1,9 @@
-"""Under XLA new weights and new data go through the program that is there."""
+"""What is traced and compiled is so once, and new weights and data go through it."""
 
 import time
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from reference import FEATURES, make_inputs, make_layer
@@ -54,3 +55,58 @@ def test_flossing_steps(batch_size, qr_interval):
     options = {"batch_size": batch_size, "qr_interval": qr_interval, "seed": 0}
     # The second call has the program of the first.
     assert is_compiled_once(lambda: model.floss(x, 2, verbose=0, **options))
+
+
+def test_fit_traces_a_training_step_once():
+    traced = []
+
+    class Model(FlossingModel):
+        def compute_loss(self, *args, **kwargs):
+            traced.append(True)
+            return super().compute_loss(*args, **kwargs)
+
+    inputs = keras.Input((8, FEATURES))
+    model = Model(inputs, keras.layers.SimpleRNN(2)(inputs))
+    model.compile("adam", "mse", metrics=[keras.metrics.MeanAbsoluteError()])
+    model.fit(make_inputs(4, 8), np.zeros((4, 2)), epochs=2, verbose=0)
+    assert len(traced) == 1
+
+
+def test_fit_leaves_the_optimizer_to_a_training_step_of_ones_own():
+    class Head(FlossingModel):
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = keras.ops.mean((self(x) - y) ** 2)
+            weights = self.model.layers[-1].trainable_variables
+            self.optimizer.apply(tape.gradient(loss, weights), weights)
+            return {"loss": loss}
+
+    inputs = keras.Input((8, FEATURES))
+    x = keras.layers.SimpleRNN(2)(inputs)
+    model = Head(inputs, keras.layers.Dense(1)(x))
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
+    model.fit(make_inputs(4, 8), np.zeros((4, 1)), verbose=0)
+    momenta = [v for v in model.optimizer.variables if "momentum" in v.path]
+    assert len(momenta) == 2  # of the Dense layer, and none of the recurrent one
+
+
+@pytest.mark.parametrize("source", ["array", "dataset"])
+def test_flossing_knows_the_shape_of_a_single_sequence(source):
+    shapes = set()
+
+    class Cell(keras.layers.SimpleRNNCell):
+        def call(self, sequence, states, training=False):
+            shapes.add(tuple(sequence.shape))
+            return super().call(sequence, states, training)
+
+    inputs = keras.Input((8, FEATURES))
+    model = FlossingModel(inputs, keras.layers.RNN(Cell(4))(inputs))
+    model.compile("sgd", "mse")
+    x = make_inputs(5, 8).astype("float32")
+    # The last batch of three has two.
+    data = {"array": x, "dataset": tf.data.Dataset.from_tensor_slices(x).batch(3)}[source]
+    shapes.clear()
+    model.floss(data, 3, verbose=0)
+    assert (1, FEATURES) in shapes
+    assert all(None not in shape for shape in shapes)
