@@ -18,11 +18,11 @@ on a CPU in graph mode an iteration costs more than a step.
 import keras
 import tensorflow as tf
 
-from keras_floss.lyapunov.schedule import extent, fold
+from keras_floss.lyapunov.schedule import extent, fold, unfold
 from keras_floss.lyapunov.xla import compiled_by_xla
 
-# By measurement on a CPU: more gains little, and under XLA nothing.
-STEPS_AN_ITERATION, UNDER_XLA = 8, 1
+# By measurement on a CPU: more gains little, and under XLA, where it is 1, nothing.
+STEPS_AN_ITERATION = 8
 
 # φ'(s) as one number for each unit is what the adjoint takes; softmax has none.
 ELEMENTWISE = {
@@ -92,7 +92,8 @@ def rate_states(drive, start, recurrent_kernel, activation, mask=None):
             d_drive, d_start = _scan(
                 backwards, tf.zeros_like(start), [d_states, slopes, *valid], reverse=True
             )
-            return d_drive, d_start, tf.tensordot(rates, d_drive, [[0, 1], [0, 1]])
+            flat = [tf.reshape(x, (-1, x.shape[-1])) for x in (rates, d_drive)]
+            return d_drive, d_start, tf.matmul(*flat, transpose_a=True)
 
         return states, gradient
 
@@ -110,23 +111,32 @@ def _scan(step, state, sequences, reverse=False):
         `(outputs, state)`: outputs of shape `(time, ...)`, and the state after the last of
         these iterations, which forwards may lie beyond the end of the sequence.
     """
-    length = UNDER_XLA if compiled_by_xla() else STEPS_AN_ITERATION
     time = extent(sequences[0], 0)
-    iterations = -(-time // length)
-    blocks = [fold(s, length) for s in sequences]
-    shape = (length, *state.shape)
-    outputs = tf.TensorArray(state.dtype, iterations, element_shape=shape)
+    if compiled_by_xla():
+        return _loop(step, state, sequences, time, reverse)
+    iterations = -(-time // STEPS_AN_ITERATION)
+    blocks = [fold(s, STEPS_AN_ITERATION) for s in sequences]
+
+    def block(state, *sequences):
+        steps = list(zip(*map(tf.unstack, sequences), strict=True))
+        outputs = []
+        for values in steps[::-1] if reverse else steps:
+            state, output = step(state, *values)
+            outputs.append(output)
+        return state, tf.stack(outputs[::-1] if reverse else outputs)
+
+    outputs, state = _loop(block, state, blocks, iterations, reverse)
+    return unfold(outputs, time), state
+
+
+def _loop(step, state, sequences, iterations, reverse):
+    """`_scan`, with one call of `step` an iteration."""
+    outputs = tf.TensorArray(state.dtype, iterations)
 
     def iteration(number, state, outputs):
         at = iterations - 1 - number if reverse else number
-        steps = zip(*(tf.unstack(b[at], length) for b in blocks), strict=True)
-        steps = list(steps)[::-1] if reverse else list(steps)
-        block = []
-        for values in steps:
-            state, output = step(state, *values)
-            block.append(output)
-        block = block[::-1] if reverse else block
-        return number + 1, state, outputs.write(at, tf.stack(block))
+        state, output = step(state, *(s[at] for s in sequences))
+        return number + 1, state, outputs.write(at, output)
 
     _, state, outputs = tf.while_loop(
         lambda number, *_: number < iterations,
@@ -134,4 +144,4 @@ def _scan(step, state, sequences, reverse=False):
         (0, state, outputs),
         maximum_iterations=iterations,
     )
-    return outputs.concat()[:time], state
+    return outputs.stack(), state

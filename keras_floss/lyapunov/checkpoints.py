@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_floss.lyapunov.checks import check_positive
 from keras_floss.lyapunov.frame import log_stretch
-from keras_floss.lyapunov.schedule import Schedule, extent, fold
+from keras_floss.lyapunov.schedule import Schedule, extent, fold, unfold
 from keras_floss.lyapunov.tangent import backward_sweep, forward_sweep
 
 _limit = 2**30
@@ -92,7 +92,7 @@ def forward(step, weights, inputs, states, frame, schedule):
     *_, starts, stretches = tf.while_loop(
         lambda i, *_: i < number, one_block, (0, states, frame, starts, stretches)
     )
-    logarithm, lost = (join(a.stack(), inputs) for a in stretches)
+    logarithm, lost = (unfold(a.stack(), inputs.shape[0]) for a in stretches)
     return logarithm, lost, [a.stack() for a in starts]
 
 
@@ -115,7 +115,7 @@ def backward(step, weights, inputs, starts, d_log, schedule, end, variables=()):
     _, beginning, d_inputs = tf.while_loop(
         lambda i, *_: i >= 0, one_block, (number - 1, end, d_inputs)
     )
-    return join(d_inputs.stack(), inputs), beginning
+    return unfold(d_inputs.stack(), inputs.shape[0]), beginning
 
 
 class Blocks(typing.NamedTuple):
@@ -152,9 +152,3 @@ def cut(inputs, schedule):
 def in_blocks(x):
     """`(time, ...)` as `(blocks, steps, ...)` of √time steps, filled up with zeros."""
     return fold(x, math.isqrt(extent(x, 0) - 1) + 1)
-
-
-def join(x, inputs):
-    """The inverse of `in_blocks`, of as many steps as `inputs` has."""
-    _, _, *rest = (extent(x, axis) for axis in range(x.shape.rank))
-    return tf.reshape(x, (-1, *rest))[: inputs.shape[0]]

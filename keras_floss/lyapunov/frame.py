@@ -7,7 +7,7 @@ of the module `tangent` the tangents are columns.
 import numpy as np
 import tensorflow as tf
 
-from keras_floss.lyapunov.gram_schmidt import gram_schmidt
+from keras_floss.lyapunov.gram_schmidt import diagonal, gram_schmidt
 from keras_floss.lyapunov.schedule import extent
 from keras_floss.lyapunov.xla import compiled_by_xla
 
@@ -53,12 +53,12 @@ def householder(tangents):
     size = tf.reduce_max(tf.abs(tangents), axis=(-2, -1), keepdims=True)
     size = tf.where(size > 0, size, tf.ones_like(size))
     q, r = tf.linalg.qr(tf.linalg.matrix_transpose(tangents / size))
-    lost = lost_rank(tf.abs(tf.linalg.diag_part(r)), tangents.shape[-1])
+    lost = lost_rank(tf.abs(diagonal(r)), tangents.shape[-1])
     identity = tf.eye(r.shape[-1], batch_shape=[extent(r, 0)], dtype=r.dtype)
     r = tf.where(lost[..., None], identity, r)
     inverse = tf.linalg.triangular_solve(r, identity / size, lower=False, adjoint=True)
-    diagonal = tf.linalg.diag_part(inverse)
-    inverse = tf.linalg.set_diag(inverse, tf.where(lost, tf.zeros_like(diagonal), diagonal))
+    kept = tf.where(lost, tf.zeros((), r.dtype), diagonal(inverse))
+    inverse = tf.linalg.set_diag(inverse, kept)
     return tf.linalg.matrix_transpose(q), inverse
 
 
@@ -74,7 +74,7 @@ def lost_rank(size, dim):
 
 def log_stretch(inverse):
     """`(log|R_ii|, lost)`, both `(..., k)`; the logarithm is 0 where rank was lost."""
-    size = tf.abs(tf.linalg.diag_part(inverse))
+    size = tf.abs(diagonal(inverse))
     lost = tf.equal(size, 0)
     return -tf.math.log(tf.where(lost, tf.ones_like(size), size)), lost
 
@@ -93,7 +93,7 @@ def qr_adjoint(frame, inverse, d_frame, d_log):
         `(batch, k, D)`.
     """
     zero = tf.zeros((), inverse.dtype)
-    lost = tf.equal(tf.linalg.diag_part(inverse), 0)[..., None]
+    lost = tf.equal(diagonal(inverse), 0)[..., None]
     d_frame = tf.where(lost, zero, d_frame)
     m = tf.linalg.diag(d_log) - tf.matmul(d_frame, frame, transpose_b=True)
     below = np.tri(m.shape[-1], dtype=bool)

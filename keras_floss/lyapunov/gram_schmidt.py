@@ -43,7 +43,7 @@ def gram_schmidt(rows, small=False):
     *_, frame, factor = tf.while_loop(
         lambda i, again, *_: again & (i < 2), one_round, (0, True, rows, identity)
     )
-    return _complete(frame, tf.equal(tf.linalg.diag_part(factor), 0)), factor
+    return _complete(frame, tf.equal(diagonal(factor), 0)), factor
 
 
 def _one_round(rows, factor, small):
@@ -60,8 +60,8 @@ def _one_round(rows, factor, small):
     sweep = _sweep_in_a_loop if small and size < k else _sweep
     done = sweep(tf.concat([rows, before], axis=-1), size, dim, noise)
     frame, factor = done[..., :dim], done[..., dim:]
-    left = tf.linalg.diag_part(before) / tf.linalg.diag_part(factor)
-    lost = tf.equal(tf.linalg.diag_part(factor), 0)
+    left = diagonal(before) / diagonal(factor)
+    lost = tf.equal(diagonal(factor), 0)
     return frame, factor, tf.where(lost, tf.ones_like(left), left / length)
 
 
@@ -142,6 +142,12 @@ def _orthonormalise_block(block, dim, noise):
 def _overlap(rows, others, dim):
     """The scalar products of rows with others, by their first `dim` columns."""
     return tf.matmul(rows[..., :dim], others[..., :dim], transpose_b=True)
+
+
+def diagonal(matrices):
+    """`tf.linalg.diag_part`, of which XLA makes a slice in place of a gather."""
+    *batch, k, _ = (extent(matrices, axis) for axis in range(len(matrices.shape)))
+    return tf.reshape(matrices, (*batch, k * k))[..., :: k + 1]
 
 
 def _eps(x):

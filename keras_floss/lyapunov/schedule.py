@@ -39,6 +39,12 @@ def fold(x, length):
     return tf.reshape(x, (-(-time // length), length, *rest))
 
 
+def unfold(x, time):
+    """The inverse of `fold`, of so many steps."""
+    _, _, *rest = (extent(x, axis) for axis in range(x.shape.rank))
+    return tf.reshape(x, (-1, *rest))[:time]
+
+
 def make_schedule(time, mask=None, warmup=0, qr_interval=1):
     """Lays out QRs and counted steps.
 
