@@ -11,7 +11,8 @@ the flossing loss in the weights, taking turns in one process, with two threads 
 
 The first three are given the derivative of a step in closed form, the last finds it for any
 cell. Loss and gradient of all are compared. The last row is the limit of what calls LAPACK
-and BLAS: its QRs, triangular solves and matrix products alone, without the rest.
+and BLAS: its QRs, triangular solves and matrix products alone, without the rest, and on one
+thread (the pools of NumPy and SciPy wait for each other; a second gains nothing here).
 
 Run: pip install -e ".[bench]" && python benchmarks/peers.py [--rounds 5]
 """
@@ -24,6 +25,7 @@ from types import SimpleNamespace
 
 THREADS = 2
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(THREADS)
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402

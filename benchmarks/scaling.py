@@ -12,6 +12,7 @@ Run, on Linux: python benchmarks/scaling.py [--rounds 15]
 
 import argparse
 import multiprocessing
+import os
 import pathlib
 import time
 
@@ -75,6 +76,8 @@ def seconds(calls, rounds):
 
 def peak(results, limit, shape):
     """MiB that the pass adds at its peak and of the process in all, and its seconds."""
+    # With oneDNN, TensorFlow keeps the memory of the first pass for the second.
+    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     import keras_floss
 
     if limit is not None:
