@@ -374,3 +374,14 @@ def definition(step, inputs, state, mask, k, warmup=0, qr_interval=1, seed=0, no
     counted = len(valid) - warmup
     exponents = total / counted if counted > 0 else np.full(k, np.nan)
     return Definition(exponents, np.reshape(stretches, (-1, k)))
+
+
+def pretend_gpu(monkeypatch, **details):
+    """Has TensorFlow report a GPU of such details, on which nothing runs."""
+    devices = tf.config.list_physical_devices
+
+    def with_gpu(kind=None):
+        return ["a GPU"] if kind == "GPU" else devices(kind)
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", with_gpu)
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: details)

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.lyapunov.gram_schmidt import diagonal, gram_schmidt
+from keras_floss.lyapunov.precision import product_eps
 from keras_floss.lyapunov.schedule import extent
 from keras_floss.lyapunov.xla import compiled_by_xla
 
@@ -34,16 +35,11 @@ def orthonormalise(tangents, seldom=False):
         R⁻ᵀ, `(batch, k, k)`, lower triangular. A direction whose tangent collapsed is
         taken out of R, and its diagonal element of R⁻ᵀ is 0.
     """
-    if compiled_by_xla() and not _rounded_products(tangents.dtype):
+    eps = np.finfo(tangents.dtype.as_numpy_dtype).eps
+    # Gram–Schmidt is made of products, and as precise as they are.
+    if compiled_by_xla() and product_eps(tangents.dtype) <= eps:
         return gram_schmidt(tangents, small=seldom)
     return householder(tangents)
-
-
-def _rounded_products(dtype):
-    """Whether matrix products of this type may be of factors rounded to ten bits."""
-    tensor_float_32 = tf.config.experimental.tensor_float_32_execution_enabled()
-    has_gpu = bool(tf.config.list_physical_devices("GPU"))
-    return dtype == tf.float32 and tensor_float_32 and has_gpu
 
 
 def householder(tangents):

@@ -9,6 +9,8 @@ QR can go.
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.lyapunov.precision import product_eps
+
 INTERVALS = (1, 2, 5, 10, 20, 50)
 
 
@@ -88,4 +90,4 @@ def largest_spread(dtype):
 
     The gradient's error is about eps times the condition number of the tangents, squared.
     """
-    return 0.5 * np.log(0.01 / np.finfo(dtype.as_numpy_dtype).eps)
+    return 0.5 * np.log(0.01 / product_eps(dtype))

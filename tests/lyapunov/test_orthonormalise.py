@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from reference import compiled
+from reference import compiled, pretend_gpu
 
 from keras_floss.lyapunov import frame as frames
 from keras_floss.lyapunov.frame import householder, log_stretch, orthonormalise
@@ -143,8 +143,7 @@ def test_graph_mode_takes_householder(monkeypatch):
 
 
 def test_rounded_products_are_not_taken_for_float32(monkeypatch):
-    # TensorFloat-32, the default of GPUs that have it, keeps ten bits of a factor.
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    pretend_gpu(monkeypatch, compute_capability=(8, 0))
     monkeypatch.setattr(frames, "gram_schmidt", None)
     rows = random_rows(1, 2, 3)
     compiled(orthonormalise, True)(tf.constant(rows.astype("float32")))

@@ -12,6 +12,7 @@ from reference import (
     make_inputs,
     make_layer,
     numpy_exponents,
+    pretend_gpu,
 )
 
 from keras_floss import lyapunov_exponents, lyapunov_statistics
@@ -279,6 +280,16 @@ def test_the_warning_comes_in_float32_and_what_it_says_is_true():
     cured, none = trailing("float32", 1)
     assert not none
     assert abs(cured - exact) < 1e-6
+
+
+def test_products_of_rounded_factors_bear_less(monkeypatch):
+    _, none = trailing("float32", 4)
+    assert not none
+    pretend_gpu(monkeypatch, compute_capability=(8, 0))
+    _, messages = trailing("float32", 4)
+    assert len(messages) == 1
+    _, none = trailing("float64", 4)
+    assert not none
 
 
 def test_a_direction_that_only_rounding_lost_is_warned_of():

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from reference import pretend_gpu
 
 import keras_floss
 from keras_floss.callbacks import AdaptiveFlossing, Preflossing
@@ -133,6 +134,13 @@ def test_float64_bears_longer_intervals():
     assert found[2] > short
     wanted = passes(model, FixedInterval(1), x=X.astype("float64"))
     assert_within_a_percent(found, wanted)
+
+
+def test_products_of_rounded_factors_bear_shorter_intervals_only(monkeypatch):
+    _, _, full, _ = passes(make(narrow()), AutoInterval(), len(INTERVALS))
+    pretend_gpu(monkeypatch, compute_capability=(8, 0))
+    _, _, rounded, _ = passes(make(narrow()), AutoInterval(), len(INTERVALS))
+    assert rounded < full
 
 
 def test_a_collapsed_direction_keeps_a_qr_at_every_step():
