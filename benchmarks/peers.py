@@ -240,8 +240,9 @@ def measure(kind, batch, steps, units, k, rounds):
     times = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
-            way()  # with cold caches, after another
-            for _ in range(3):
+            for _ in range(3):  # after another, whose threads may still wait for work
+                way()
+            for _ in range(5):
                 start = time.perf_counter()
                 way()
                 times[name].append(1e3 * (time.perf_counter() - start))

@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -74,6 +75,34 @@ def test_gradients_equal_autodiff(kind, xla):
 
 def test_gradients_with_a_qr_at_every_step_equal_autodiff_under_xla():
     check_against_autodiff("LSTM", xla=True)
+
+
+def wide_frame_gradients(dtype, xla):
+    """Of a network of gain 1 and almost all its exponents, in one vector."""
+    units, k, time = 32, 30, 40
+    rng = np.random.default_rng(3)
+    kernel = rng.standard_normal((1, units))
+    recurrent = rng.standard_normal((units, units)) / np.sqrt(units)
+    layer = keras.layers.SimpleRNN(units, dtype=dtype)
+    layer.build((1, time, 1))
+    weights = kernel, recurrent, rng.standard_normal(units)
+    layer.set_weights([w.astype("float32") for w in weights])
+    inputs = tf.constant(rng.standard_normal((1, time, 1)).astype("float32"), dtype)
+
+    def gradients(inputs):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_mean(lyapunov_exponents(layer, inputs, k) ** 2)
+        return tape.gradient(value, layer.trainable_variables)
+
+    return np.concatenate([np.ravel(g) for g in compiled(gradients, xla)(inputs)])
+
+
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+def test_float32_has_the_gradient_of_float64_for_a_wide_frame(xla):
+    expected = wide_frame_gradients("float64", xla=False)
+    actual = wide_frame_gradients("float32", xla)
+    # A frame that is orthonormal to 1e-4 only, for 1e-7, is enough for an error of 0.5.
+    assert np.linalg.norm(actual - expected) < 1e-3 * np.linalg.norm(expected)
 
 
 def directional_difference(layer, inputs, states, directions, **options):

@@ -80,13 +80,14 @@ def nearly_dependent(dtype, sine):
 @ways
 @modes
 @pytest.mark.parametrize(
-    ("dtype", "sine"), [("float32", 1e-2), ("float32", 1e-5), ("float64", 1e-12)]
+    ("dtype", "sine"),
+    [("float32", 0.1), ("float32", 1e-2), ("float32", 1e-5), ("float64", 1e-12)],
 )
 def test_nearly_dependent_tangents_have_an_orthonormal_frame(way, xla, dtype, sine):
     rows = nearly_dependent(dtype, sine)
     frame, inverse = decomposed(rows, way, xla)
     eps = np.finfo(dtype).eps
-    check_orthonormal(frame, np.sqrt(eps))
+    check_orthonormal(frame, 20 * eps)
     # R is right to the precision that is left.
     right = np.abs(np.diagonal(np.linalg.qr(rows[0].astype("float64").T)[1]))
     found = 1 / np.abs(np.diagonal(inverse[0]))

@@ -86,7 +86,7 @@ def test_float32_has_the_exponents_of_float64(kind):
     np.testing.assert_allclose(exponents, expected, rtol=1e-4)
 
 
-def loss_gradients(layer):
+def loss_gradients(layer, xla=False):
     def gradients(inputs):
         with tf.GradientTape() as tape:
             tape.watch(inputs)
@@ -95,12 +95,13 @@ def loss_gradients(layer):
         return tape.gradient(loss, [*layer.trainable_variables, inputs])
 
     inputs = tf.cast(INPUTS, layer.weights[0].dtype)
-    return compiled(gradients, False)(inputs)
+    return compiled(gradients, xla)(inputs)
 
 
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
 @pytest.mark.parametrize("kind", ["SimpleRNN", "RateRNN", "GRU", "LSTM"])
-def test_float32_has_the_gradient_of_float64(kind):
-    actual = loss_gradients(saturated(kind, "float32"))
+def test_float32_has_the_gradient_of_float64(kind, xla):
+    actual = loss_gradients(saturated(kind, "float32"), xla)
     expected = loss_gradients(saturated(kind, "float64"))
     for a, e in zip(actual, expected, strict=True):
         largest = np.abs(e).max()
