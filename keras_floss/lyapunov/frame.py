@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.lyapunov.gram_schmidt import diagonal, gram_schmidt
-from keras_floss.lyapunov.precision import product_eps
+from keras_floss.lyapunov.precision import eps, product_eps
 from keras_floss.lyapunov.schedule import extent
 from keras_floss.lyapunov.xla import compiled_by_xla
 
@@ -35,9 +35,8 @@ def orthonormalise(tangents, seldom=False):
         R⁻ᵀ, `(batch, k, k)`, lower triangular. A direction whose tangent collapsed is
         taken out of R, and its diagonal element of R⁻ᵀ is 0.
     """
-    eps = np.finfo(tangents.dtype.as_numpy_dtype).eps
     # Gram–Schmidt is made of products, and as precise as they are.
-    if compiled_by_xla() and product_eps(tangents.dtype) <= eps:
+    if compiled_by_xla() and product_eps(tangents.dtype) == eps(tangents.dtype):
         return gram_schmidt(tangents, small=seldom)
     return householder(tangents)
 
@@ -64,7 +63,7 @@ def lost_rank(size, dim):
     At or below `D · eps · max|R_jj|` the diagonal holds rounding noise only, and its
     logarithm would be noise with a gradient of 1e7.
     """
-    noise = dim * np.finfo(size.dtype.as_numpy_dtype).eps
+    noise = dim * eps(size.dtype)
     return size <= noise * tf.reduce_max(size, axis=-1, keepdims=True)
 
 

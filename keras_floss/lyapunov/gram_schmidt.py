@@ -13,6 +13,7 @@ Eigenvalue Problem, 1980, section 6.9).
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.lyapunov.precision import eps
 from keras_floss.lyapunov.schedule import extent
 
 # Down to this sine between a row and those before it one round will do: the frame is then
@@ -58,7 +59,7 @@ def _one_round(rows, factor, small):
     scale = 1.0 / tf.where(largest > 0, largest, tf.ones_like(largest))
     rows, before = rows * scale, factor * scale
     length = tf.norm(rows, axis=-1)
-    noise = dim * _eps(rows) * tf.reduce_max(length, axis=-1)[:, None, None]
+    noise = dim * eps(rows.dtype) * tf.reduce_max(length, axis=-1)[:, None, None]
     size = block_size(rows.shape[0] or 1, k, dim)
     sweep = _sweep_in_a_loop if small and size < k else _sweep
     done = sweep(tf.concat([rows, before], axis=-1), size, dim, noise)
@@ -151,7 +152,3 @@ def diagonal(matrices):
     """`tf.linalg.diag_part`, of which XLA makes a slice in place of a gather."""
     *batch, k, _ = (extent(matrices, axis) for axis in range(len(matrices.shape)))
     return tf.reshape(matrices, (*batch, k * k))[..., :: k + 1]
-
-
-def _eps(x):
-    return np.finfo(x.dtype.as_numpy_dtype).eps

@@ -1,7 +1,12 @@
-"""How precise a matrix product is, which may be less than its type."""
+"""How precise arithmetic is: that of a type, and that of a matrix product."""
 
 import numpy as np
 import tensorflow as tf
+
+
+def eps(dtype):
+    """The spacing of numbers at 1."""
+    return np.finfo(tf.as_dtype(dtype).as_numpy_dtype).eps
 
 
 def product_eps(dtype):
@@ -10,15 +15,11 @@ def product_eps(dtype):
     That of the type; but a GPU from NVIDIA's compute capability 8.0 on rounds float32 to
     TensorFloat-32, of ten bits, unless TensorFlow is told not to.
     """
-    dtype = tf.as_dtype(dtype)
-    rounded = tf.config.experimental.tensor_float_32_execution_enabled()
-    if dtype == tf.float32 and rounded and any(map(_rounds, _gpus())):
+    on = tf.config.experimental.tensor_float_32_execution_enabled()
+    gpus = tf.config.list_physical_devices("GPU")
+    if tf.as_dtype(dtype) == tf.float32 and on and any(map(_rounds, gpus)):
         return 2.0**-10
-    return np.finfo(dtype.as_numpy_dtype).eps
-
-
-def _gpus():
-    return tf.config.list_physical_devices("GPU")
+    return eps(dtype)
 
 
 def _rounds(gpu):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_floss.lyapunov.checks import check_positive_int
 from keras_floss.lyapunov.flow import stretch_by_step
-from keras_floss.lyapunov.precision import product_eps
+from keras_floss.lyapunov.precision import eps, product_eps
 from keras_floss.lyapunov.spectrum import flow_arguments
 from keras_floss.lyapunov.traced import call_traced
 
@@ -110,7 +110,7 @@ def lyapunov_statistics(
     )
     stretch, lost, counted, measured, dim = (np.array(x) for x in sweep)
     condition = _condition(stretch, lost, measured)
-    rounding = max(np.finfo(stretch.dtype).eps * dim, product_eps(stretch.dtype))
+    rounding = max(eps(stretch.dtype) * dim, product_eps(stretch.dtype))
     # A float32 sum over a long run would lose what float32 exponents have.
     stretch = np.where(lost, -np.inf, stretch.astype("float64"))
     steps = np.cumsum(counted, axis=1)
