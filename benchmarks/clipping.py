@@ -1,4 +1,4 @@
-"""Claim: with its gradient clipped, flossing takes a third of the steps.
+"""Claim: with its gradient clipped, flossing a RateRNN takes a third of the steps.
 
 Most flossing steps have a gradient of norm 0.3 to 3, a few of the first ones of 10 and
 more, and Adam remembers those for a thousand steps. Flosses the network of the README

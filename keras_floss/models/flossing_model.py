@@ -119,7 +119,8 @@ class FlossingModel(JointFlossing, keras.Model):
             flossing_optimizer: a `keras.optimizers.Optimizer` or a name. It is separate
                 from the task's and keeps its state from one flossing to the next.
                 Defaults to `"adam"`, with Keras's learning rate of 1e-3 and no clipping.
-                With `global_clipnorm=0.1` exponents come to zero in fewer steps.
+                With `global_clipnorm=0.1` the exponents of a RateRNN come to zero in
+                fewer steps.
         """
         super().compile(*args, **kwargs)
         # Keras keeps what it made of "auto", and not that it was asked for.

@@ -3,6 +3,7 @@
 import keras
 import pytest
 import tensorflow as tf
+from reference import pretend_gpu
 
 import keras_floss
 from keras_floss.models.compilation import WORTH_COMPILING, choose_jit_compile
@@ -68,7 +69,7 @@ def test_what_xla_may_not_know_is_left_in_graph_mode(rnn, before):
 
 def test_a_gpu_is_left_to_keras(monkeypatch):
     model = make_model(keras.layers.GRU(4))
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    pretend_gpu(monkeypatch)
     assert chosen(model) is model.jit_compile
 
 
