@@ -56,8 +56,10 @@ def test_numbers_are_those_of_the_functions(saved, capsys):
     layer = keras.models.load_model(model).get_layer("memory")
     x = np.load(data)[:SEQUENCES]
     mask = np.any(x != 0, axis=-1)
-    exponents = lyapunov_exponents(layer, x, k=3, mask=mask).numpy().mean(axis=0)
-    np.testing.assert_allclose(memory["exponents"], exponents, rtol=1e-5)
+    exponents = lyapunov_exponents(layer, x, k=3, mask=mask).numpy()
+    np.testing.assert_allclose(memory["exponents"], exponents.mean(axis=0), rtol=1e-5)
+    between = exponents.std(axis=0, ddof=1) / np.sqrt(SEQUENCES)
+    assert (memory["standard_error"] >= between * (1 - 1e-5)).all()
     # Of the first sequence, which has 20 valid steps.
     assert memory["horizons"][0] == 1
     assert memory["horizons"][-1] == 20

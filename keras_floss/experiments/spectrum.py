@@ -154,7 +154,8 @@ def report(name, call, k=None, warmup=0):
     exponents = statistics.exponents[used].mean(axis=0)
     within = np.sqrt(np.mean(statistics.standard_error[used] ** 2, axis=0) / used.sum())
     with np.errstate(invalid="ignore"):  # −∞ − −∞
-        between = statistics.exponents[used].std(axis=0) / np.sqrt(used.sum())
+        spread = statistics.exponents[used].std(axis=0)
+    between = spread / np.sqrt(max(used.sum() - 1, 1))
 
     first = int(np.argmax(used))
     valid = steps if call.mask is None else int(np.sum(call.mask[first]))

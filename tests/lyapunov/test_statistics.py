@@ -54,6 +54,7 @@ def test_everything_has_its_shape_and_is_numpy():
         "dimension": (2,),
         "entropy_rate": (2,),
         "condition": (2,),
+        "degrees_of_freedom": (2, 3),
     }
     statistics = lyapunov_statistics(layer, inputs, 3)._asdict()
     assert statistics.keys() == shapes.keys()
@@ -148,6 +149,85 @@ def test_a_constant_stretch_has_no_error_though_blocks_are_of_different_lengths(
     )
     np.testing.assert_allclose(statistics.exponents, np.log(0.5), atol=1e-14)
     np.testing.assert_allclose(statistics.standard_error, 0, atol=1e-14)
+
+
+def logistic(state):
+    return 4 * state * (1 - state)
+
+
+def driven_network():
+    """A tanh network of gain 1.5 whose exponents a strong input makes negative."""
+    rng = np.random.default_rng(0)
+    layer = keras.layers.SimpleRNN(16, dtype="float64")
+    layer.build((None, None, FEATURES))
+    kernel, recurrent = rng.standard_normal((FEATURES, 16)), rng.standard_normal((16, 16))
+    layer.set_weights([kernel, 0.375 * recurrent, np.zeros(16)])
+    return layer
+
+
+@pytest.mark.parametrize("system", ["henon", "logistic", "network"])
+def test_intervals_hold_the_exponents_as_often_as_they_say(system):
+    runs, steps, warmup = 500, 5000, 200
+    options = {"warmup": warmup}
+    start = np.random.default_rng(0).uniform(0.1, 0.2, (runs, 2))
+    if system == "network":
+        rnn, inputs = driven_network(), make_inputs(runs, warmup + steps)
+        options["k"] = 2
+    else:
+        rnn, inputs = {"henon": henon, "logistic": logistic}[system], warmup + steps
+        options["initial_state"] = start if system == "henon" else 3 * start[:, :1]
+    statistics = lyapunov_statistics(rnn, inputs, **options)
+    truth = np.log(2) if system == "logistic" else statistics.exponents.mean(axis=0)
+    np.testing.assert_array_equal(statistics.degrees_of_freedom, 9)
+    student = 2.262  # 95 % at nine degrees of freedom
+    inside = np.abs(statistics.exponents - truth) < student * statistics.standard_error
+    # 500 shares of 0.95 are known to 0.01.
+    assert (inside.mean(axis=0) >= 0.90).all()
+    # The stretches of the logistic map telescope, and the intervals are too wide.
+    assert system == "logistic" or (inside.mean(axis=0) <= 0.98).all()
+
+
+def remembering(rho, runs, steps):
+    """Statistics of runs whose stretches are x' = ρ x + noise, and the warnings."""
+    rng = np.random.default_rng(0)
+    x = np.zeros((runs, steps, 1))
+    for t in range(1, steps):
+        x[:, t] = rho * x[:, t - 1] + rng.standard_normal((runs, 1))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        statistics = lyapunov_statistics(
+            # At the state 0 nothing grows.
+            lambda state, x: tf.exp(x) * state,
+            x,
+            initial_state=np.zeros((runs, 1)),
+        )
+    return statistics, [str(w.message) for w in caught if w.category is UserWarning]
+
+
+def test_a_run_too_short_for_its_memory_is_warned_of_once():
+    statistics, messages = remembering(0.99, 20, 300)
+    assert len(messages) == 1
+    assert messages[0].startswith("20 of 20 standard errors may be too small")
+    assert "make it longer" in messages[0]
+    # Each sequence has as many blocks as it has room for.
+    assert (statistics.degrees_of_freedom < 9).all()
+
+
+def test_a_run_without_memory_is_not_warned_of():
+    statistics, messages = remembering(0.0, 20, 300)
+    assert not messages
+    np.testing.assert_array_equal(statistics.degrees_of_freedom, 9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_linear_layer_is_never_too_short_once_its_frame_has_aligned(dtype):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        statistics = lyapunov_statistics(
+            wide_spectrum(dtype), np.ones((1, 50, FEATURES)), warmup=30
+        )
+    np.testing.assert_allclose(statistics.standard_error, 0, atol=1e-6)
+    np.testing.assert_array_equal(statistics.degrees_of_freedom, 9)
 
 
 def test_fewer_qrs_than_blocks_say_nothing():
@@ -254,13 +334,15 @@ def wide_spectrum(dtype, small=0.3):
 
 
 def trailing(dtype, qr_interval):
-    """The second exponent, and the warnings on the way."""
+    """The second exponent, and what is warned of the precision on the way."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         statistics = lyapunov_statistics(
             wide_spectrum(dtype), np.ones((1, 100, FEATURES)), qr_interval=qr_interval
         )
     messages = [str(w.message) for w in caught if w.category is UserWarning]
+    # Nine noisy QRs are too few for a standard error, too.
+    messages = [m for m in messages if "parallel" in m]
     return statistics.exponents[0, 1], messages
 
 
@@ -316,7 +398,7 @@ def half_dead_layer():
 
 
 def test_a_collapsed_direction_is_minus_infinity_and_no_nan():
-    layer, inputs = half_dead_layer(), make_inputs(2, 12)
+    layer, inputs = half_dead_layer(), make_inputs(2, 100)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         all_four = lyapunov_statistics(layer, inputs)
