@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_floss.layers.own_cell import OwnCellRNN
+from keras_floss.layers.saved_seed import SavedSeed
 from keras_floss.lyapunov.checks import check_positive_int, check_probability
 
 PATHS = ("h", "c")
@@ -52,6 +53,7 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
         # Turned to 0 and back by HDetachAnnealing, which leaves the rate itself alone.
         self.annealing = tf.Variable(1.0, trainable=False)
         self.detach = detach
+        self._saved_seed = SavedSeed(self.seed_generator)
 
     @property
     def detach_rate(self):
@@ -132,7 +134,9 @@ class HDetachLSTM(OwnCellRNN):
         use_cudnn: there is no cuDNN kernel with a blocked gradient. `False` and `"auto"`,
             the default, are the same here, and True is an error.
         **kwargs: the other arguments of `keras.layers.LSTM`, with its defaults; `seed` is
-            that of dropout and of the draws.
+            that of dropout and of the draws. How many there have been is saved with the
+            weights, so that a run that is restored or loaded draws on; a layer that was
+            given another seed than that of the file begins with its own.
 
     Call arguments:
         sequences: `(batch, time, features)`.
