@@ -6,6 +6,7 @@ import keras
 
 from keras_floss.models.flosser import Flosser
 from keras_floss.models.joint_flossing import JointFlossing
+from keras_floss.models.own_steps import check_no_own_steps
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
@@ -22,7 +23,9 @@ class FlossingModel(JointFlossing, keras.Model):
 
     Args:
         model: a `keras.Model` to wrap, kept as `.model`; or the inputs of a functional
-            model, with `outputs`. None in a subclass that has its own `call`.
+            model, with `outputs`. None in a subclass that has its own `call`. It is
+            compiled and trained as this model, whatever it was compiled with before; one
+            with a `train_step` of its own, or another method of training, is an error.
         outputs: the outputs of a functional model.
         inputs: the inputs of a functional model, as a keyword in place of `model`.
         strength: adds `strength · flossing loss` to the loss of every training step:
@@ -99,6 +102,10 @@ class FlossingModel(JointFlossing, keras.Model):
                 "`FlossingModel` needs a model to wrap: FlossingModel(model), "
                 "FlossingModel(inputs, outputs), or a subclass with a `call` of its own."
             )
+        if model is not None:
+            check_no_own_steps(model, self, FlossingModel)
+            # Inputs are cast by the model itself, which knows what they are to be.
+            kwargs = {"dtype": model.dtype_policy, "autocast": False, **kwargs}
         super().__init__(name=name or getattr(model, "name", None), **kwargs)
         self.model = model
         self.flossing_optimizer = None
@@ -109,7 +116,14 @@ class FlossingModel(JointFlossing, keras.Model):
             self.built = True
 
     def call(self, inputs, training=None):
-        return self.model(inputs, training=training)
+        # None would take the place of the model's own default.
+        given = {} if training is None else {"training": training}
+        return self.model(inputs, **given)
+
+    @property
+    def metrics(self):
+        # Keras leaves out those of a model in a model.
+        return [*super().metrics, *getattr(self.model, "_metrics", ())]
 
     def compile(self, *args, flossing_optimizer="adam", **kwargs):
         """As `keras.Model.compile`, with an optimiser for flossing.
