@@ -114,11 +114,24 @@ class FlossingModel(JointFlossing, keras.Model):
         self._set_joint_flossing(strength, joint)
         if model is not None and model.built:
             self.built = True
+            # What Keras notes of a model when it is built, and writers of other formats,
+            # TensorFlow Lite's say, look for. Of a functional model it is not known there.
+            shapes = model._build_shapes_dict
+            if shapes and None in shapes.values():
+                shapes = {"input_shape": model.input_shape}
+            self._build_shapes_dict = shapes
 
     def call(self, inputs, training=None):
         # None would take the place of the model's own default.
         given = {} if training is None else {"training": training}
         return self.model(inputs, **given)
+
+    @property
+    def input_dtype(self):
+        # By default it is that of the arithmetic, which numbers of words are not of.
+        inputs = keras.tree.flatten(getattr(self.model, "inputs", None))
+        dtypes = {x.dtype for x in inputs if isinstance(x, keras.KerasTensor)}
+        return dtypes.pop() if len(dtypes) == 1 else super().input_dtype
 
     @property
     def metrics(self):
@@ -323,6 +336,13 @@ class FlossingModel(JointFlossing, keras.Model):
         if self.model is None:
             return super().summary(*args, **kwargs)
         return self.model.summary(*args, **kwargs)
+
+    def export(self, *args, **kwargs):
+        """As `keras.Model.export`; what is exported is the wrapped model."""
+        # Not where a subclass has a `call` of its own, which may add to that model.
+        wraps = self.model is not None and type(self).call is FlossingModel.call
+        exported = self.model if wraps else super()
+        return exported.export(*args, **kwargs)
 
     def get_config(self):
         # A subclass with an `__init__` of plain arguments has Keras make its config of

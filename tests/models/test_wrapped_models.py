@@ -169,6 +169,18 @@ class Measures(Network):
         return outputs
 
 
+class NamesLikeKeras(Network):
+    """Keras has `inputs` and `input_shape` of other models, for something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.inputs = keras.layers.Identity()
+        self.input_shape = (7,)
+
+    def call(self, inputs):
+        return super().call(self.inputs(inputs))
+
+
 class ByMask(Network):
     def call(self, inputs, mask=None):
         return self.readout(self.rnn(inputs, mask=mask))
@@ -189,7 +201,16 @@ def in_half_precision():
 
 @pytest.mark.parametrize("built", [True, False])
 @pytest.mark.parametrize(
-    "make", [AddsLoss, Regularized, Measures, ByMask, NestsOwnStep, in_half_precision]
+    "make",
+    [
+        AddsLoss,
+        Regularized,
+        Measures,
+        ByMask,
+        NamesLikeKeras,
+        NestsOwnStep,
+        in_half_precision,
+    ],
 )
 def test_it_trains_like_the_model_alone(make, built):
     alone, inside = make(), make()
