@@ -1,9 +1,12 @@
 """The command `keras-floss`."""
 
 import argparse
+import concurrent.futures
 import dataclasses
 import pathlib
 import sys
+
+import tensorflow as tf
 
 from keras_floss import __version__
 from keras_floss.experiments import Configuration, run
@@ -11,6 +14,8 @@ from keras_floss.experiments.compare import PICTURE as COMPARISON
 from keras_floss.experiments.compare import compare
 from keras_floss.experiments.configuration import CHOICES
 from keras_floss.experiments.demo import PICTURE, demo
+from keras_floss.experiments.output import check_folder, staged
+from keras_floss.experiments.run import FILES
 from keras_floss.experiments.spectrum import spectrum
 from keras_floss.experiments.tasks import TASKS
 
@@ -59,8 +64,15 @@ def main(arguments=None):
     options.verbose = 1 if sys.stdout.isatty() else 2
     try:
         return options.command(options)
-    except (ValueError, ImportError, OSError) as error:
+    except (ValueError, ImportError, OSError, FloatingPointError) as error:
         options.parser.error(str(error))
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        options.parser.error("There is not enough memory for this: ask for less.")
+    except concurrent.futures.BrokenExecutor as error:
+        options.parser.error(
+            "A run's process has ended before its run, which often is for want of memory: "
+            f"ask for fewer --jobs. ({error})"
+        )
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
@@ -135,7 +147,8 @@ def make_parser():
         "--data",
         metavar="X.npy",
         required=True,
-        help="its inputs, as numpy.save wrote them; .npz for several, in their order",
+        help="its inputs, as numpy.save wrote them; .npz for several, under the names of "
+        "the model's inputs, or without names in their order",
     )
     command.add_argument(
         "--sequences", type=int, default=4, help="how many, the first ones (default: 4)"
@@ -225,6 +238,8 @@ def run_demo(options):
 def run_train(options):
     """`keras-floss train`"""
     configuration = _configuration(options)
+    if options.output:
+        check_folder(options.output, *FILES)
     result = run(configuration, verbose=options.verbose)
     spectrum = result.spectra["trained"]
     measure, updates = TASKS[configuration.task].label, result.history["update"][-1]
@@ -233,7 +248,8 @@ def run_train(options):
         f"λ_1 {spectrum[0]:+.3f} per time step, {result.seconds:.0f} s"
     )
     if options.output:
-        result.save(options.output)
+        with staged(options.output, FILES) as part:
+            result.save(part)
         print(f"Results: {pathlib.Path(options.output)}")
     return 0
 

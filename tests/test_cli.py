@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -16,7 +17,7 @@ from keras_floss.cli import main
 from keras_floss.experiments import Configuration
 from keras_floss.experiments.demo import PICTURE, demo
 from keras_floss.experiments.network import build
-from keras_floss.experiments.run import run
+from keras_floss.experiments.run import Result, run
 
 SMALL = {
     "delay": 3,
@@ -62,7 +63,25 @@ def test_help_lists_the_commands_and_the_knobs(capsys):
         (["--flossing-every=0"], "`flossing_every`"),
         (["--method=magic"], "--method"),
         (["--delay=soon"], "--delay"),
+        (["--units=10000000000000"], "`units`"),
+        (["--units=1000000"], "`units`"),
+        (["--batch-size=1000000000"], "`batch_size` and `length`"),
+        (["--units=10000", "--batch-size=10000"], "`batch_size` and `steps`"),
+        (["--length=1000000000"], "`length`"),
+        (["--task=copying", "--method=lstm", "--delay=4000000000"], "`delay`"),
+        (["--task=hierarchical-xor", "--levels=4000000000"], "`levels`"),
+        (["--task=digits", "--method=lstm", "--batch-size=0"], "`batch_size`"),
+        (["--method=none", "--window=-1"], "`window`"),
+        (["--method=none", "--qr-interval=-1"], "`qr_interval`"),
+        (["--updates=100000000000000000000000000000"], "`updates`"),
+        ([f"--seed={'1' * 30}"], "`seed`"),
+        (["--seed=-1"], "`seed`"),
+        (["--learning-rate=1e300"], "`learning_rate`"),
+        (["--clipnorm=1e-300"], "`clipnorm`"),
+        (["--strength=inf"], "`strength`"),
+        (["--detach-rate=nan"], "`detach_rate`"),
     ],
+    ids=str,
 )
 def test_bad_flags_are_named_and_end_with_code_2(flags, named, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -71,6 +90,71 @@ def test_bad_flags_are_named_and_end_with_code_2(flags, named, capsys):
     error = capsys.readouterr().err
     assert named in error
     assert "Traceback" not in error
+
+
+def test_flossing_that_fails_ends_with_its_sentence(capsys):
+    """A learning rate that float32 has, but with which no weight stays finite."""
+    flags = ["--flossing-steps=20", "--flossing-learning-rate=1e38"]
+    with pytest.raises(SystemExit) as stop:
+        main(["train", *SMALL_FLAGS, *flags])
+    assert stop.value.code == 2
+    assert "10 " in capsys.readouterr().err.splitlines()[-1]
+
+
+def no_work(*_, **__):
+    raise AssertionError("worked before it knew whether it could write")
+
+
+@pytest.mark.parametrize(
+    ("command", "worker"),
+    [
+        (["train", "--output"], "keras_floss.cli.run"),
+        (["compare", "--seeds=1", "--output"], "keras_floss.experiments.compare.run"),
+        (["demo", "--output"], "keras_floss.experiments.demo.run"),
+    ],
+    ids=["train", "compare", "demo"],
+)
+@pytest.mark.parametrize("where", ["file", "file/folder", "\0"])
+def test_where_nothing_can_be_written_is_said_before_the_work(
+    command, worker, where, monkeypatch, tmp_path, capsys
+):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr(worker, no_work)
+    with pytest.raises(SystemExit) as stop:
+        main([*command[:-1], f"{command[-1]}={tmp_path / where}"])
+    assert stop.value.code == 2
+    assert len(capsys.readouterr().err.partition("error: ")[2].splitlines()) == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("command", "taken"),
+    [
+        ("train", "model.weights.h5"),
+        ("compare", "comparison.png"),
+        ("compare", "none-0/result.json"),
+        ("demo", PICTURE),
+    ],
+)
+def test_a_folder_where_a_file_is_to_go_is_named_before_the_work(
+    command, taken, monkeypatch, tmp_path, capsys
+):
+    (tmp_path / taken).mkdir(parents=True)
+    module = "cli" if command == "train" else f"experiments.{command}"
+    monkeypatch.setattr(f"keras_floss.{module}.run", no_work)
+    with pytest.raises(SystemExit) as stop:
+        main([command, f"--output={tmp_path}"])
+    assert stop.value.code == 2
+    assert str(tmp_path / taken) in capsys.readouterr().err
+
+
+def test_train_leaves_nothing_there_of_another_run(tmp_path):
+    (tmp_path / "flossing.csv").write_text("of a run that was flossed")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["train", *SMALL_FLAGS, "--method=none", f"--output={tmp_path}"]) == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    results = {"configuration.json", "history.csv", "model.weights.h5"}
+    assert names == {"notes.txt", *results}
 
 
 def test_train_writes_what_it_did(tmp_path, capsys):
@@ -263,6 +347,94 @@ def test_a_run_without_a_result_is_done_again_and_no_other(copied):
     np.testing.assert_allclose(last(copied / "none-1", "loss"), loss, rtol=1e-5)
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """`compare` with runs that take no time: the loss says which run it was."""
+
+    def fake_run(configuration, verbose):
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        loss = configuration.updates + 0.1 * configuration.seed
+        history = {"update": [configuration.updates], "loss": [loss], "accuracy": [loss]}
+        return Result(configuration, model, history, {}, {}, 1.0)
+
+    monkeypatch.setattr("keras_floss.experiments.compare.run", fake_run)
+    monkeypatch.setitem(sys.modules, "joblib", None)
+    return fake_run
+
+
+def cut(path):
+    """Leaves the first half of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("result.json", cut),
+        ("result.json", lambda path: path.write_bytes(b"\xff\x00")),
+        ("result.json", lambda path: path.write_text("[]")),
+        ("result.json", lambda path: path.write_text("{}")),
+        ("history.csv", cut),
+        ("history.csv", lambda path: path.write_text(path.read_text()[:-3])),
+        ("history.csv", lambda path: path.unlink()),
+        ("history.csv", lambda path: path.write_text("")),
+        ("model.weights.h5", cut),
+    ],
+)
+def test_a_damaged_run_is_done_again_and_said_so(name, damage, quick, tmp_path):
+    compare(tmp_path, ["none", "pre"])
+    whole = {path: path.read_bytes() for path in tmp_path.glob("*/history.csv")}
+    damage(tmp_path / "none-1" / name)
+    printed = compare(tmp_path, ["none", "pre"])
+    assert "1 of 4 runs to do" in printed
+    assert re.search(rf"none-1.{name} is damaged .*done again", printed)
+    assert printed.count("is damaged") == 1
+    assert {path: path.read_bytes() for path in whole} == whole
+    assert "to do" not in compare(tmp_path, ["none", "pre"])
+
+
+def test_two_at_once_on_one_folder_do_not_disturb_each_other(quick, monkeypatch, tmp_path):
+    """While one is at its last run, another with other settings does all of its own."""
+    tables = {}
+
+    def run(configuration, verbose):
+        if configuration.updates == 4 and configuration.seed == 1:
+            tables[5] = compare(tmp_path, ["none"], updates=5)
+        return quick(configuration, verbose)
+
+    monkeypatch.setattr("keras_floss.experiments.compare.run", run)
+    tables[4] = compare(tmp_path, ["none"])
+    for updates, printed in tables.items():
+        assert rows_of(printed)["none"][:2] == [f"{updates:.3f}", f"{updates + 0.1:.3f}"]
+    # What is there is whole, and is done again where it is another's.
+    assert "2 of 2 runs to do" not in compare(tmp_path, ["none"])
+    assert "is damaged" not in compare(tmp_path, ["none"], updates=5)
+
+
+def test_what_another_has_done_meanwhile_is_not_done_again(quick, monkeypatch, tmp_path):
+    done = []
+
+    def run(configuration, verbose):
+        done.append(configuration.seed)
+        if done == [0]:
+            compare(tmp_path, ["none"])
+        return quick(configuration, verbose)
+
+    monkeypatch.setattr("keras_floss.experiments.compare.run", run)
+    printed = compare(tmp_path, ["none"])
+    assert done == [0, 0, 1]
+    assert rows_of(printed)["none"][:2] == ["4.000", "4.100"]
+
+
+def test_runs_of_the_first_version_are_still_good(quick, tmp_path):
+    compare(tmp_path, ["none"])
+    for path in tmp_path.glob("*/result.json"):
+        done = json.loads(path.read_text())
+        del done["checksums"]
+        path.write_text(json.dumps(done))
+    assert "to do" not in compare(tmp_path, ["none"])
+
+
 @pytest.mark.slow
 def test_changed_settings_are_run_anew_without_joblib_too(copied, monkeypatch):
     monkeypatch.setitem(sys.modules, "joblib", None)
@@ -286,6 +458,7 @@ def test_side_by_side_without_joblib_says_how_to_install_it(monkeypatch, tmp_pat
         (["--methods=none,magic"], "`method`.*none, pre, periodic.*'magic'"),
         (["--methods="], "`method`"),
         (["--seeds=0"], "`seeds`.*0"),
+        (["--seeds=10000000000000"], "`seeds`.*10000000000000"),
         (["--jobs=0"], "`jobs`.*0"),
         (["--adaptive-every=0"], "`adaptive_every`.*0"),
         (["--adaptive-tolerance=0"], "`adaptive_tolerance`.*0"),

@@ -1,6 +1,8 @@
 """`keras-floss spectrum` on a model that was never near this package."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 
@@ -8,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_floss
 from keras_floss.cli import main
 from keras_floss.experiments.verdict import verdict
 from keras_floss.lyapunov import condition_number, lyapunov_exponents
@@ -141,3 +144,231 @@ def test_several_inputs(tmp_path, capsys):
     np.savez(tmp_path / "x.npz", *parts)
     text = printed(capsys, str(tmp_path / "m.keras"), "--data", str(tmp_path / "x.npz"))
     assert text.startswith("rnn: 3 states, 8 time steps")
+
+
+def speech_and_aux(structure):
+    """A model of two inputs of one shape, of which one is loud, and its data by name."""
+    keras.utils.set_random_seed(0)
+    speech, aux = keras.Input((30, 1), name="speech"), keras.Input((30, 1), name="aux")
+    louder = keras.layers.Rescaling(8.0)(speech)
+    rnn = keras.layers.SimpleRNN(3, name="rnn")
+    output = rnn(keras.layers.Concatenate()([louder, aux]))
+    inputs = {"list": [speech, aux], "dict": {"speech": speech, "aux": aux}}[structure]
+    data = np.random.default_rng(0).standard_normal((2, 4, 30, 1)).astype("float32")
+    return keras.Model(inputs, output), {"speech": 0.1 * data[0], "aux": 2.0 * data[1]}
+
+
+def exponents_of(capsys, model, file):
+    return json.loads(printed(capsys, str(model), "--data", str(file), "--json"))[0][
+        "exponents"
+    ]
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "flossing"])
+@pytest.mark.parametrize("structure", ["list", "dict"])
+def test_arrays_are_matched_by_name_in_whatever_order(structure, wrapped, tmp_path, capsys):
+    model, data = speech_and_aux(structure)
+    rnn = model.get_layer("rnn")
+    x = np.concatenate([8.0 * data["speech"], data["aux"]], axis=-1)
+    right = lyapunov_exponents(rnn, x).numpy().mean(axis=0)
+    if wrapped:
+        model = keras_floss.FlossingModel(model)
+    model.save(tmp_path / "m.keras")
+    targets = {"y": np.zeros(4)}  # what is no input of the model stays out of it
+    for number, order in enumerate((("speech", "aux"), ("aux", "speech"))):
+        file = tmp_path / f"{number}.npz"
+        np.savez(file, **{name: data[name] for name in order}, **targets)
+        found = exponents_of(capsys, tmp_path / "m.keras", file)
+        np.testing.assert_allclose(found, right, rtol=1e-4)
+
+
+def test_arrays_without_names_are_taken_in_their_order(tmp_path, capsys):
+    model, data = speech_and_aux("list")
+    model.save(tmp_path / "m.keras")
+    np.savez(tmp_path / "named.npz", **data)
+    np.savez(tmp_path / "ordered.npz", data["speech"], data["aux"])
+    named, ordered = (
+        exponents_of(capsys, tmp_path / "m.keras", tmp_path / name)
+        for name in ("named.npz", "ordered.npz")
+    )
+    assert named == ordered
+
+
+@pytest.mark.parametrize(
+    ("structure", "arrays", "words"),
+    [
+        ("list", {"speech": 0, "noise": 0}, "noise.*speech.*aux"),
+        ("list", {"speech": 0}, "speech.*aux"),
+        ("dict", {"arr_0": 0, "arr_1": 0}, "arr_0, arr_1.*speech.*aux"),
+        ("list", {"arr_0": 0, "arr_1": 0, "arr_2": 0}, "arr_2.*speech, aux"),
+    ],
+    ids=str,
+)
+def test_names_that_do_not_match_are_listed_on_both_sides(
+    structure, arrays, words, tmp_path, capsys
+):
+    speech_and_aux(structure)[0].save(tmp_path / "m.keras")
+    np.savez(tmp_path / "x.npz", **{name: np.zeros((4, 30, 1)) for name in arrays})
+    with pytest.raises(SystemExit) as stop:
+        main(["spectrum", str(tmp_path / "m.keras"), "--data", str(tmp_path / "x.npz")])
+    assert stop.value.code == 2
+    assert re.search(words, capsys.readouterr().err)
+
+
+def said(capsys, *arguments):
+    """The one line that ends a command that was used wrongly."""
+    with pytest.raises(SystemExit) as stop:
+        main(["spectrum", *map(str, arguments)])
+    assert stop.value.code == 2
+    lines = capsys.readouterr().err.partition("error: ")[2].splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize("kind", ["m.keras", "x.npy", "x.npz"])
+@pytest.mark.parametrize("left", [0.0, 0.02, 0.5, 0.98])
+def test_a_truncated_file_is_named(kind, left, saved, tmp_path, capsys):
+    model, data = saved
+    x = np.load(data)
+    np.savez(tmp_path / "x.npz", x=x)
+    shutil.copy(data, tmp_path / "x.npy")
+    shutil.copy(model, tmp_path / "m.keras")
+    content = (tmp_path / kind).read_bytes()
+    (tmp_path / kind).write_bytes(content[: int(left * len(content))])
+    data = "x.npz" if kind == "m.keras" else kind
+    line = said(capsys, tmp_path / "m.keras", "--data", tmp_path / data)
+    assert str(tmp_path / kind) in line
+
+
+@pytest.mark.parametrize("kind", ["m.keras", "x.npz"])
+def test_a_file_with_flipped_bits_is_named(kind, saved, tmp_path, capsys):
+    model, data = saved
+    np.savez_compressed(tmp_path / "x.npz", x=np.load(data))
+    shutil.copy(model, tmp_path / "m.keras")
+    content = bytearray((tmp_path / kind).read_bytes())
+    middle = slice(len(content) // 2, len(content) // 2 + 500)
+    content[middle] = bytes(255 - byte for byte in content[middle])
+    (tmp_path / kind).write_bytes(content)
+    line = said(capsys, tmp_path / "m.keras", "--data", tmp_path / "x.npz")
+    assert str(tmp_path / kind) in line
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((3, TIME, 2), "complex64"), "real numbers, not complex64"),
+        (np.full((3, TIME, 2), None), "array"),
+        (np.full((3, TIME, 2), "a"), "real numbers, not <U1"),
+        (np.zeros((3, TIME, 2), "datetime64[s]"), "real numbers, not datetime64"),
+        (np.zeros((0, TIME, 2)), "no sequence"),
+        (np.zeros((3, 0, 2)), "no sequence"),
+        (np.float32(1.0), "no sequence"),
+        (np.zeros((3, TIME, 5)), r"shape \(None, 30, 2\).*\(3, 30, 5\)"),
+        (np.zeros((3, TIME + 1, 2)), r"shape \(None, 30, 2\).*\(3, 31, 2\)"),
+        (np.zeros(3), r"shape \(None, 30, 2\).*\(3,\)"),
+        (np.zeros((3, TIME, 2, 2)), r"shape \(None, 30, 2\).*\(3, 30, 2, 2\)"),
+        (np.full((3, TIME, 2), np.nan), "not finite"),
+        (np.full((3, TIME, 2), 1e300), "not finite"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_data_that_are_no_inputs_are_named(array, words, suffix, saved, tmp_path, capsys):
+    file = tmp_path / f"x.{suffix}"
+    np.save(file, array) if suffix == "npy" else np.savez(file, x=array)
+    assert re.search(words, said(capsys, saved[0], "--data", file))
+
+
+def test_inputs_of_different_numbers_of_sequences_are_named(tmp_path, capsys):
+    model, data = speech_and_aux("list")
+    model.save(tmp_path / "m.keras")
+    np.savez(tmp_path / "x.npz", speech=data["speech"], aux=data["aux"][:3])
+    line = said(capsys, tmp_path / "m.keras", "--data", tmp_path / "x.npz")
+    assert "'speech': 4, 'aux': 3" in line
+
+
+@pytest.mark.parametrize("flag", ["--k=-1", "--warmup=-1", "--sequences=-3", "--k=nan"])
+def test_numbers_out_of_range_are_named(flag, saved, capsys):
+    name = flag.strip("-").partition("=")[0]
+    assert name in said(capsys, saved[0], "--data", saved[1], flag)
+    huge = said(capsys, saved[0], "--data", saved[1], f"--warmup={'1' * 30}")
+    assert "`warmup`" in huge
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("taken/spectrum.png", "could not be written"),
+        ("folder", "folder"),
+        ("folder.png", "folder.png"),
+        ("spectrum.magic", "spectrum.magic must be a picture.*.png"),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_said_before_the_work(
+    place, words, saved, monkeypatch, tmp_path, capsys
+):
+    (tmp_path / "taken").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.png").mkdir()
+    monkeypatch.setattr("keras_floss.experiments.spectrum.load", None)  # the first work
+    line = said(capsys, saved[0], "--data", saved[1], f"--plot={tmp_path / place}")
+    assert re.search(words, line)
+
+
+def test_a_picture_has_the_name_that_was_asked_for(saved, tmp_path, capsys):
+    for name in ("spectrum", "spectrum.pdf"):
+        printed(capsys, saved[0], "--data", saved[1], "--k=1", f"--plot={tmp_path / name}")
+    assert (tmp_path / "spectrum").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "spectrum.pdf").read_bytes().startswith(b"%PDF")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_a_model_cannot_be_called_on_is_said_in_a_line(tmp_path, capsys):
+    inputs = keras.Input((6,), dtype="int32")
+    embedded = keras.layers.Embedding(5, 2)(inputs)
+    keras.Model(inputs, keras.layers.SimpleRNN(3)(embedded)).save(tmp_path / "m.keras")
+    np.save(tmp_path / "x.npy", np.full((2, 6), 7))
+    line = said(capsys, tmp_path / "m.keras", "--data", tmp_path / "x.npy")
+    assert "cannot be called" in line
+
+
+def test_a_batch_of_fixed_size_is_taken_whole(tmp_path, capsys):
+    rnn = keras.layers.SimpleRNN(3, stateful=True)
+    model = keras.Sequential([keras.Input(batch_shape=(6, 8, 1)), rnn])
+    model.save(tmp_path / "m.keras")
+    x = np.random.default_rng(0).standard_normal((7, 8, 1)).astype("float32")
+    np.save(tmp_path / "x.npy", x)
+    right = lyapunov_exponents(rnn, x[:6]).numpy().mean(axis=0)
+    found = exponents_of(capsys, tmp_path / "m.keras", tmp_path / "x.npy")
+    np.testing.assert_allclose(found, right, rtol=1e-4)
+    np.save(tmp_path / "x.npy", x[:5])
+    line = said(capsys, tmp_path / "m.keras", "--data", tmp_path / "x.npy")
+    assert "(6, 8, 1)" in line
+
+
+@keras.saving.register_keras_serializable(package="test_spectrum_command")
+class OfADict(keras.Model):
+    """A model whose inputs have names that only its `call` knows."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.rnn = keras.layers.SimpleRNN(3)
+
+    def call(self, inputs):
+        louder = 8.0 * inputs["speech"]
+        return self.rnn(keras.ops.concatenate([louder, inputs["aux"]], axis=-1))
+
+
+def test_a_model_with_a_call_of_its_own_gets_a_dict(tmp_path, capsys):
+    _, data = speech_and_aux("dict")
+    model = OfADict()
+    model(data)
+    model.save(tmp_path / "m.keras")
+    np.savez(tmp_path / "x.npz", aux=data["aux"], speech=data["speech"])
+    x = np.concatenate([8.0 * data["speech"], data["aux"]], axis=-1)
+    right = lyapunov_exponents(model.rnn, x).numpy().mean(axis=0)
+    found = exponents_of(capsys, tmp_path / "m.keras", tmp_path / "x.npz")
+    np.testing.assert_allclose(found, right, rtol=1e-4)
+    np.savez(tmp_path / "x.npz", aux=data["aux"], speak=data["speech"])
+    line = said(capsys, tmp_path / "m.keras", "--data", tmp_path / "x.npz")
+    assert "speech" in line

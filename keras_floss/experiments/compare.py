@@ -6,17 +6,20 @@ import dataclasses
 import json
 import os
 import pathlib
+import zlib
 
 import numpy as np
 import tensorflow as tf
 
 from keras_floss import plots
-from keras_floss.experiments.run import run
+from keras_floss.experiments.output import check_folder, staged
+from keras_floss.experiments.run import FILES, run
 from keras_floss.experiments.tasks import TASKS
 from keras_floss.lyapunov.checks import check_positive_int
 
 PICTURE = "comparison.png"
 DONE = "result.json"
+MOST_SEEDS = 1000
 
 
 def compare(configuration, methods, seeds=2, output="keras-floss-compare", jobs=1):
@@ -37,6 +40,8 @@ def compare(configuration, methods, seeds=2, output="keras-floss-compare", jobs=
     """
     check_positive_int("seeds", seeds)
     check_positive_int("jobs", jobs)
+    if seeds > MOST_SEEDS:
+        raise ValueError(f"`seeds` must be at most {MOST_SEEDS}. Received: {seeds}")
     plots.require_matplotlib()
     output = pathlib.Path(output)
     # All of them before the first is run, for what is wrong with one of them.
@@ -45,42 +50,62 @@ def compare(configuration, methods, seeds=2, output="keras-floss-compare", jobs=
         for method in methods
         for seed in range(seeds)
     }
+    check_folder(output, PICTURE)
     folders = {key: output / f"{key[0]}-{key[1]}" for key in configurations}
-    missing = [key for key, c in configurations.items() if not is_done(c, folders[key])]
-    todo = [(configurations[key], folders[key], jobs) for key in missing]
+    for folder in folders.values():
+        if folder.exists():
+            check_folder(folder, *FILES, DONE)
+    runs = {key: _done(c, folders[key]) for key, c in configurations.items()}
+    todo = {key: (configurations[key], folders[key], jobs) for key in runs if not runs[key]}
     if todo:
         print(
-            f"{len(todo)} of {len(configurations)} runs to do, {jobs} at a time. What is "
-            f"done stays in {output}, if this is interrupted.",
+            f"{len(todo)} of {len(runs)} runs to do, {jobs} at a time. What is done stays "
+            f"in {output}, if this is interrupted.",
             flush=True,
         )
-        _run_all(todo, jobs)
-    histories = {
-        method: [read(folders[method, seed]) for seed in range(seeds)] for method in methods
-    }
+        # From memory: another `compare` may have put other runs there meanwhile.
+        runs.update(zip(todo, _run_all(todo.values(), jobs), strict=True))
+    histories = {m: [runs[m, seed] for seed in range(seeds)] for m in methods}
     print(f"\n{table(configuration, histories)}\n")
     path = output / PICTURE
-    draw(configuration, histories).savefig(path, dpi=150)
+    with staged(output) as part:
+        draw(configuration, histories).savefig(part / PICTURE, dpi=150)
     print(f"Picture: {path}")
     return histories
 
 
-def is_done(configuration, folder):
-    """Whether the run of this very configuration is in the folder, whole."""
+def read(configuration, folder):
+    """What the run of this very configuration came to; None where it is not there.
+
+    Returns its history, `flossing_steps` and `seconds`. Raises ValueError where what is
+    there is damaged.
+    """
+    path = folder / DONE
+    if not path.exists():
+        return None
     try:
-        done = json.loads((folder / DONE).read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return False
-    return done["configuration"] == dataclasses.asdict(configuration)
+        done = json.loads(path.read_text())
+        if done["configuration"] != dataclasses.asdict(configuration):
+            return None
+        # Runs of the first version have no checksums.
+        for name, checksum in done.get("checksums", {}).items():
+            path = folder / name
+            if zlib.crc32(path.read_bytes()) != checksum:
+                raise ValueError("it is not what the run wrote")
+        path = folder / "history.csv"
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        history = {name: [float(row[name]) for row in rows] for name in rows[0]}
+        return {**history, **{name: done[name] for name in ("flossing_steps", "seconds")}}
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
 
 
-def read(folder):
-    """What a run came to: its history, `flossing_steps` and `seconds`."""
-    with open(folder / "history.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    history = {name: [float(row[name]) for row in rows] for name in rows[0]}
-    done = json.loads((folder / DONE).read_text())
-    return {**history, **{name: done[name] for name in ("flossing_steps", "seconds")}}
+def _done(configuration, folder):
+    try:
+        return read(configuration, folder)
+    except ValueError as error:
+        print(f"{error}: this run is done again.", flush=True)
 
 
 def _run_all(todo, jobs):
@@ -91,10 +116,10 @@ def _run_all(todo, jobs):
             raise ImportError(
                 'Runs side by side need joblib: pip install "keras-floss[sweep]"'
             ) from error
-        for arguments in todo:
-            _run(*arguments)
-        return
-    joblib.Parallel(n_jobs=jobs)(joblib.delayed(_run)(*arguments) for arguments in todo)
+        return [_run(*arguments) for arguments in todo]
+    # No more processes than runs.
+    jobs = min(jobs, len(todo))
+    return joblib.Parallel(n_jobs=jobs)(joblib.delayed(_run)(*each) for each in todo)
 
 
 def _run(configuration, folder, jobs):
@@ -104,23 +129,29 @@ def _run(configuration, folder, jobs):
         # An error says that the process has run one before, with so many threads.
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(threads)
+    # Damaged, if it is: it is done again. Or by another `compare` meanwhile, and whole.
+    with contextlib.suppress(ValueError):
+        if done := read(configuration, folder):
+            return done
     result = run(configuration, verbose=0)
-    result.save(folder)
-    # Last, and in one stroke: a run without it was interrupted.
-    done = {
-        "configuration": dataclasses.asdict(configuration),
-        "flossing_steps": len(result.flossing.get("flossing_loss", [])),
-        "seconds": result.seconds,
-    }
-    part = folder / (DONE + ".part")
-    part.write_text(json.dumps(done, indent=2) + "\n")
-    part.replace(folder / DONE)
+    steps = len(result.flossing.get("flossing_loss", []))
+    came_to = {"flossing_steps": steps, "seconds": result.seconds}
+    with staged(folder, FILES) as part:
+        result.save(part)
+        done = {
+            "configuration": dataclasses.asdict(configuration),
+            **came_to,
+            "checksums": {p.name: zlib.crc32(p.read_bytes()) for p in part.iterdir()},
+        }
+        # The last in the order of names: a run without it was interrupted.
+        (part / DONE).write_text(json.dumps(done, indent=2) + "\n")
     print(
         f"{configuration.method}, seed {configuration.seed}: "
         f"{TASKS[configuration.task].label} "
         f"{result.measure:.3f} in {result.seconds:.0f} s",
         flush=True,
     )
+    return {**result.history, **came_to}
 
 
 def table(configuration, histories):

@@ -3,6 +3,8 @@
 import dataclasses
 import typing
 
+import numpy as np
+
 from keras_floss.experiments.tasks import TASKS
 from keras_floss.lyapunov.checks import (
     check_positive,
@@ -10,6 +12,7 @@ from keras_floss.lyapunov.checks import (
     check_probability,
 )
 from keras_floss.models.settings import Settings
+from keras_floss.tasks.stream import check_size
 
 
 class Method(typing.NamedTuple):
@@ -45,6 +48,8 @@ CHOICES = {
 
 # Loss and accuracy are reported as means over so many updates.
 UPDATES_PER_REPORT = 50
+# Of integers: what seeds NumPy.
+LARGEST = 2**32 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +102,14 @@ class Configuration:
                     f"Received: {getattr(self, name)!r}"
                 )
         for name in (
+            "delay",
+            "levels",
+            "length",
             "units",
+            "batch_size",
             "updates",
+            "window",
+            "k",
             "flossing_steps",
             "flossing_every",
             "flossing_times",
@@ -107,6 +118,12 @@ class Configuration:
             "adaptive_until",
         ):
             check_positive_int(name, getattr(self, name))
+        if self.qr_interval != "auto":
+            check_positive_int("qr_interval", self.qr_interval)
+        check_positive_int("seed", self.seed, least=0)
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, int) and value > LARGEST:
+                raise ValueError(f"`{name}` must be at most {LARGEST}. Received: {value}")
         for name in (
             "learning_rate",
             "flossing_learning_rate",
@@ -115,6 +132,13 @@ class Configuration:
             "strength",
         ):
             check_positive(name, getattr(self, name))
+            with np.errstate(over="ignore", under="ignore"):
+                rounded = np.float32(getattr(self, name))
+            if not rounded or np.isinf(rounded):
+                raise ValueError(
+                    f"`{name}` must be a number that float32 has, from about 1e-45 to "
+                    f"3e38. Received: {getattr(self, name)}"
+                )
         if self.updates > UPDATES_PER_REPORT and self.updates % UPDATES_PER_REPORT:
             raise ValueError(
                 f"`updates` must be a multiple of {UPDATES_PER_REPORT}, over which results "
@@ -122,11 +146,13 @@ class Configuration:
             )
         check_probability("detach_rate", self.detach_rate)
         self.data()
-        method = METHODS[self.method]
+        method, steps = METHODS[self.method], TASKS[self.task].steps(self)
+        gates, parts = (1, 1) if method.network == "rate-rnn" else (4, 2)
+        states = self.units * parts
+        check_size(gates * self.units, units=self.units)
+        check_size(states, batch_size=self.batch_size, steps=steps)
         if method.flossing != "none":
             Settings(**self.flossing())
-            steps = TASKS[self.task].steps(self)
-            states = self.units * (1 if method.network == "rate-rnn" else 2)
             for name, limit, what in (
                 ("k", states, "number of states of the network"),
                 ("window", steps, "number of steps of a sequence"),

@@ -7,6 +7,7 @@ import keras
 
 from keras_floss import plots
 from keras_floss.experiments.configuration import Configuration
+from keras_floss.experiments.output import check_folder
 from keras_floss.experiments.run import run
 
 PICTURE = "keras-floss-demo.png"
@@ -30,6 +31,7 @@ def demo(output=".", seed=0, verbose="auto"):
     """
     plots.require_matplotlib()
     configuration = Configuration(method="pre", updates=AT_MOST, seed=seed)
+    check_folder(output, PICTURE)
     print(
         f"Delayed copy: at each step, say the bit that came {configuration.delay} steps "
         f"ago. RateRNN, {configuration.units} units, sequences of {configuration.length} "
@@ -44,7 +46,6 @@ def demo(output=".", seed=0, verbose="auto"):
     plain = run(plain, verbose=verbose)
     print(f"\n{table(plain, flossed)}\n")
     path = pathlib.Path(output) / PICTURE
-    path.parent.mkdir(parents=True, exist_ok=True)
     draw(plain, flossed).savefig(path, dpi=150)
     print(f"Picture: {path}")
     return plain, flossed

@@ -18,6 +18,8 @@ from keras_floss.experiments.configuration import (
 from keras_floss.experiments.network import RECURRENT, build
 from keras_floss.experiments.tasks import TASKS
 
+# What `Result.save` writes.
+FILES = ("configuration.json", "history.csv", "flossing.csv", "model.weights.h5")
 # Streams of data that no run trains on.
 FLOSSING_STREAM, SPECTRUM_STREAM = 1, 2
 

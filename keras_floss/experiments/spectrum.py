@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import math
-import pathlib
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_floss import plots
+from keras_floss.experiments.inputs import first_line, inputs_of, load, read
+from keras_floss.experiments.output import check_picture, picture_format
 from keras_floss.experiments.verdict import verdict
 from keras_floss.lyapunov import ConditionNumber, condition_number, lyapunov_statistics
 from keras_floss.lyapunov.cells import CellMap
@@ -66,7 +67,8 @@ def spectrum(
 
     Args:
         model: path of a model that Keras has saved (`.keras`).
-        data: path of its inputs: `.npy`, or `.npz` of several inputs in their order.
+        data: path of its inputs: `.npy`, or `.npz` of several, under the names of the
+            model's inputs, or without names in their order.
         sequences: number of sequences, the first ones.
         k: number of exponents of each layer, all if it has fewer; None: all.
         warmup: number of first steps that are not counted.
@@ -80,8 +82,9 @@ def spectrum(
     check_positive_int("sequences", sequences)
     if picture:
         plots.require_matplotlib()
+        check_picture(picture)
     model = load(model)
-    inputs = read(data, sequences)
+    inputs = inputs_of(model, read(data), sequences, data)
     reports = [
         report(name, call, k, warmup) for name, call in calls(model, inputs, layers).items()
     ]
@@ -90,52 +93,24 @@ def spectrum(
     else:
         print("\n\n".join(text(each) for each in reports))
     if picture:
-        pathlib.Path(picture).parent.mkdir(parents=True, exist_ok=True)
-        draw(reports).savefig(picture, dpi=150)
+        draw(reports).savefig(picture, dpi=150, format=picture_format(picture))
         if not as_json:
             print(f"\nPicture: {picture}")
     return reports
-
-
-def load(path):
-    """The model in a file, not compiled: nothing is trained here."""
-    if not pathlib.Path(path).exists():
-        raise ValueError(f"There is no file {path}.")
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (TypeError, ValueError, OSError) as error:
-        raise ValueError(
-            f"{path} could not be loaded as a Keras model. Layers of your own must be "
-            "registered and imported for that: call "
-            "`keras_floss.experiments.spectrum.spectrum` from a script that does, or use "
-            f"`keras_floss.lyapunov_statistics`. Keras says: {error}"
-        ) from error
-
-
-def read(path, sequences):
-    """The first sequences of the inputs in a file: an array, or a list of several."""
-    if not pathlib.Path(path).exists():
-        raise ValueError(f"There is no file {path}.")
-    try:
-        data = np.load(path)
-        arrays = [data] if isinstance(data, np.ndarray) else [data[n] for n in data.files]
-    except (ValueError, EOFError):
-        arrays = []
-    if not arrays or not all(isinstance(a, np.ndarray) for a in arrays):
-        raise ValueError(
-            f"{path} must hold arrays of numbers, as numpy.save or numpy.savez write them."
-        )
-    if not all(a.ndim and len(a) for a in arrays):
-        raise ValueError(f"{path} holds no sequence.")
-    arrays = [a[:sequences] for a in arrays]
-    return arrays[0] if len(arrays) == 1 else arrays
 
 
 def calls(model, inputs, layers=None):
     """`{name: Call}` of the recurrent layers when the model gets these inputs."""
     inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
     available = choose_layers(recurrent_layers(model), layers)
-    return by_call(record(model, inputs, available)[0])
+    try:
+        return by_call(record(model, inputs, available)[0])
+    except (LookupError, TypeError, tf.errors.OpError) as error:
+        shapes = keras.tree.map_structure(lambda a: tuple(a.shape), inputs)
+        raise ValueError(
+            f"The model `{model.name}` cannot be called on inputs of shape {shapes}: "
+            f"{first_line(error)}"
+        ) from error
 
 
 def report(name, call, k=None, warmup=0):

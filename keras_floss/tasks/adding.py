@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_floss.lyapunov.checks import check_positive_int
-from keras_floss.tasks.stream import stream
+from keras_floss.tasks.stream import check_stream, stream
 
 
 def adding_problem(length, batch_size=100, seed=0):
@@ -38,7 +38,7 @@ def adding_problem(length, batch_size=100, seed=0):
         in the form of [Arjovsky et al., ICML 2016](https://arxiv.org/abs/1511.06464)
     """
     check_positive_int("length", length, least=2)
-    check_positive_int("batch_size", batch_size)
+    check_stream(seed, batch_size=batch_size, length=length)
 
     def marker(seed, start, end):
         steps = tf.random.stateless_uniform((batch_size,), seed, start, end, tf.int32)

@@ -10,8 +10,7 @@ With a delay of T, `s` a symbol of 1..8 and 9 the delimiter:
 import keras
 import tensorflow as tf
 
-from keras_floss.lyapunov.checks import check_positive_int
-from keras_floss.tasks.stream import stream
+from keras_floss.tasks.stream import check_stream, stream
 
 COPIED = 10  # symbols to remember, and steps to give them back in
 SYMBOLS = 8  # 1..8; 0 is the blank
@@ -64,8 +63,7 @@ def copying_memory(delay, batch_size=100, seed=0, one_hot=False):
         [Arjovsky et al., ICML 2016](https://arxiv.org/abs/1511.06464),
         [Kanuparthi et al., ICLR 2019](https://arxiv.org/abs/1810.03023)
     """
-    check_positive_int("delay", delay)
-    check_positive_int("batch_size", batch_size)
+    check_stream(seed, batch_size=batch_size, delay=delay)
 
     def blanks(steps):
         return tf.zeros((batch_size, steps), tf.int32)

@@ -12,7 +12,9 @@ import functools
 import tensorflow as tf
 
 from keras_floss.lyapunov.checks import check_positive_int
-from keras_floss.tasks.stream import stream
+from keras_floss.tasks.stream import check_stream, stream
+
+MOST_LEVELS = 30  # 2^30 steps are more than a batch can have
 
 
 def delayed_copy(delay, length=300, batch_size=16, seed=0):
@@ -98,6 +100,8 @@ def hierarchical_xor(delay, length=300, batch_size=16, seed=0, levels=2):
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306), released code
     """
     check_positive_int("levels", levels)
+    if levels > MOST_LEVELS:
+        raise ValueError(f"`levels` must be at most {MOST_LEVELS}. Received: {levels}")
     spacing = _spacing(delay, 2**levels)
 
     def target(bits):
@@ -199,8 +203,8 @@ def _shift(bits, steps):
 
 
 def _stream(target, delay, length, batch_size, seed, channels=1, draw=_bits):
-    for name, value in (("delay", delay), ("length", length), ("batch_size", batch_size)):
-        check_positive_int(name, value)
+    check_positive_int("delay", delay)
+    check_stream(seed, batch_size=batch_size, length=length)
     if delay >= length:
         raise ValueError(
             "`delay` must be less than the `length` of the sequences, or no step could be "

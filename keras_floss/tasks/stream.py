@@ -1,10 +1,36 @@
 """Batches without end, made as they are wanted."""
 
+import math
+
 import tensorflow as tf
 
+from keras_floss.lyapunov.checks import check_int, check_positive_int
 from keras_floss.models.autotune import without_autotune
+
+# Numbers of an array: 4 GiB in float32.
+LARGEST = 2**30
 
 
 def stream(batch):
     """A `tf.data.Dataset` of `batch(0)`, `batch(1)`, ..., the argument being int64."""
     return without_autotune(tf.data.Dataset.counter().map(batch).prefetch(2))
+
+
+def check_stream(seed, **sizes):
+    """A seed that int64 has, and positive sizes of a batch that fits into memory."""
+    check_int("seed", seed)
+    if not -(2**63) <= seed < 2**63:
+        raise ValueError(f"`seed` must be an integer that int64 has. Received: {seed}")
+    for name, value in sizes.items():
+        check_positive_int(name, value)
+    check_size(**sizes)
+
+
+def check_size(factor=1, **sizes):
+    """The sizes of an array, and what they are multiplied by."""
+    if factor * math.prod(map(int, sizes.values())) > LARGEST:
+        raise ValueError(
+            f"{' and '.join(f'`{name}`' for name in sizes)} must be smaller: an array of "
+            f"more than {LARGEST:,} numbers would be needed. Received: "
+            f"{', '.join(f'{name}={value}' for name, value in sizes.items())}"
+        )
