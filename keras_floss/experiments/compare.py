@@ -96,6 +96,8 @@ def read(configuration, folder):
         with open(path, newline="") as file:
             rows = list(csv.DictReader(file))
         history = {name: [float(row[name]) for row in rows] for name in rows[0]}
+        if history["update"][-1] != configuration.updates:
+            raise ValueError("it ends early")
         return {**history, **{name: done[name] for name in ("flossing_steps", "seconds")}}
     except (OSError, ValueError, TypeError, LookupError) as error:
         raise ValueError(f"{path} is damaged ({error})") from error

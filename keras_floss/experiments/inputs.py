@@ -49,9 +49,10 @@ def inputs_of(model, arrays, sequences, path):
     """
     while isinstance(model, FlossingModel) and model.model is not None:
         model = model.model
-    # A Sequential has no `input`.
+    # As it was given to `keras.Model`; a Sequential has none.
     structure = getattr(model, "input", getattr(model, "inputs", None))
-    by_key = isinstance(structure, dict) and len(structure) == len(model.inputs)
+    nested = keras.tree.is_nested
+    by_key = isinstance(structure, dict) and not any(map(nested, structure.values()))
     if structure is None:
         by_key = not _in_order(arrays) and len(arrays) > 1
         expected = dict.fromkeys(arrays)
@@ -133,5 +134,5 @@ def _check_array(name, array, tensor, path):
 
 
 def _check_file(path):
-    if not pathlib.Path(path).is_file():
+    if not pathlib.Path(path).exists():
         raise ValueError(f"There is no file {path}.")

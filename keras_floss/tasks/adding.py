@@ -24,7 +24,8 @@ def adding_problem(length, batch_size=100, seed=0):
         steps and 0 elsewhere; y of shape `(batch, 1)`.
 
     Raises:
-        ValueError: `length` < 2 or `batch_size` < 1.
+        ValueError: `length` < 2, `batch_size` < 1, a seed that int64 has not, or a batch of
+            more than 2^30 steps.
 
     Example:
 

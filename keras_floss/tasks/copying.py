@@ -41,7 +41,8 @@ def copying_memory(delay, batch_size=100, seed=0, one_hot=False):
         `(batch, T + 20)`, classes 0..8 for `SparseCategoricalCrossentropy`.
 
     Raises:
-        ValueError: T < 1 or `batch_size` < 1.
+        ValueError: T < 1, `batch_size` < 1, a seed that int64 has not, or a batch of more
+            than 2^30 steps.
 
     Example:
 

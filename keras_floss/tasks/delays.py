@@ -31,7 +31,8 @@ def delayed_copy(delay, length=300, batch_size=16, seed=0):
         shapes `(batch, length, 1)`, `(batch, length, 1)` and `(batch, length)`.
 
     Raises:
-        ValueError: d < 1, or no step left to score (d ≥ length).
+        ValueError: d < 1, no step left to score (d ≥ length), a seed that int64 has not,
+            or a batch of more than 2^30 steps.
 
     Example:
 
@@ -60,7 +61,7 @@ def temporal_xor(delay, length=300, batch_size=16, seed=0):
         As `delayed_copy`.
 
     Raises:
-        ValueError: d < 2 or odd, or no step left to score (d ≥ length).
+        ValueError: d < 2 or odd, otherwise as `delayed_copy`.
 
     Example:
 
@@ -88,7 +89,8 @@ def hierarchical_xor(delay, length=300, batch_size=16, seed=0, levels=2):
         As `delayed_copy`.
 
     Raises:
-        ValueError: h < 1, a d that 2^h does not divide, or no step left to score.
+        ValueError: h < 1 or h > 30, a d that 2^h does not divide, otherwise as
+            `delayed_copy`.
 
     Example:
 
@@ -124,7 +126,7 @@ def continuous_xor(delay, length=300, batch_size=16, seed=0):
         As `delayed_copy`.
 
     Raises:
-        ValueError: d < 2 or odd, or no step left to score (d ≥ length).
+        ValueError: d < 2 or odd, otherwise as `delayed_copy`.
 
     Example:
 
