@@ -18,6 +18,7 @@ on a CPU in graph mode an iteration costs more than a step.
 import keras
 import tensorflow as tf
 
+from keras_floss.lyapunov.custom_gradient import custom_gradient
 from keras_floss.lyapunov.schedule import extent, fold, unfold
 from keras_floss.lyapunov.xla import compiled_by_xla
 
@@ -64,7 +65,7 @@ def rate_states(drive, start, recurrent_kernel, activation, mask=None):
     """
     valid = [] if mask is None else [mask[..., None]]
 
-    @tf.custom_gradient
+    @custom_gradient
     def run(drive, start, kernel):
         def forwards(state, drive, valid=None):
             new = tf.matmul(activation(state), kernel) + drive

@@ -12,14 +12,16 @@ softsign TensorFlow has no second derivative, which the tangents take.
 import keras
 import tensorflow as tf
 
+from keras_floss.lyapunov.custom_gradient import custom_gradient
 
-@tf.custom_gradient
+
+@custom_gradient
 def tanh(x):
     """tanh, with TensorFlow's value."""
     return tf.tanh(x), lambda d: 4.0 * d * tf.sigmoid(2.0 * x) * tf.sigmoid(-2.0 * x)
 
 
-@tf.custom_gradient
+@custom_gradient
 def sigmoid(x):
     """The logistic function, with TensorFlow's value."""
     return tf.sigmoid(x), lambda d: d * tf.sigmoid(x) * tf.sigmoid(-x)

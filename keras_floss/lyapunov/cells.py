@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 
 from keras_floss.lyapunov.activations import PRECISE
+from keras_floss.lyapunov.custom_gradient import tie_gradients
 
 ACTIVATIONS = ("activation", "recurrent_activation")
 VECTORIZED = {
@@ -105,6 +106,7 @@ class CellMap:
     def _run(self, inputs, states):
         states = keras.tree.pack_sequence_as(self._structure, states)
         output, states = self._call(inputs, states, **self._kwargs)
+        tie_gradients()
         states = keras.tree.flatten(states)
         new = [tf.cast(s, self.dtype) for s in states]
         for state, cast in zip(states, new, strict=True):

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.lyapunov import checkpoints
+from keras_floss.lyapunov.custom_gradient import custom_gradient
 from keras_floss.lyapunov.frame import log_stretch
 from keras_floss.lyapunov.tangent import Cotangents, backward_sweep, forward_sweep
 
@@ -32,7 +33,7 @@ def tangent_flow(step, weights, inputs, states, frame, schedule):
     count = len(weights)
     forward, backward = sweeps(inputs, frame)
 
-    @tf.custom_gradient
+    @custom_gradient
     def flow(inputs, *tensors):
         weights, states = list(tensors[:count]), list(tensors[count:])
         logarithm, lost, record = forward(step, weights, inputs, states, frame, schedule)

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from keras_floss.lyapunov.custom_gradient import tie_gradients
+
 
 def iterations(optimizer):
     """The number of updates that an optimiser has made."""
@@ -20,6 +22,7 @@ def apply_if_finite(optimizer, result, variables):
 
     def apply(gradients):
         optimizer.apply(gradients, variables)
+        tie_gradients()  # Keras sums over replicas, which has a gradient
         return True
 
     if context.num_replicas_in_sync == 1:
