@@ -9,10 +9,10 @@ from keras_floss.callbacks.monitor_pictures import pictures
 from keras_floss.callbacks.update_clock import UpdateClock
 from keras_floss.lyapunov.checks import check_positive_int
 from keras_floss.models import Flosser
-from keras_floss.models.gradient_norms import GradientLook
+from keras_floss.models.gradient_norms import gradient_norms
 from keras_floss.models.input_gradients import gradient_ends
 from keras_floss.models.settings import Settings
-from keras_floss.models.unchanged_metrics import unchanged_metrics
+from keras_floss.models.task_gradient import look_at_gradient
 
 
 class LyapunovMonitor(keras.callbacks.Callback):
@@ -106,7 +106,7 @@ class LyapunovMonitor(keras.callbacks.Callback):
         inputs = tuple(inputs) if isinstance(inputs, list) else inputs
         self._source = tf.data.Dataset.from_tensors((inputs,))
         self.history = {}
-        self._flosser = self._gradients = self._states = None
+        self._flosser = None
         self._writer = _writer(log_dir) if log_dir else None
 
     def set_model(self, model):
@@ -115,11 +115,6 @@ class LyapunovMonitor(keras.callbacks.Callback):
             self._clock.set_model(model)
         if self._flosser is None or self._flosser.model is not model:
             self._flosser = Flosser(model)
-            self._gradients = tf.function(
-                lambda data: gradient_ends(model, data, self.settings["layers"]),
-                autograph=False,
-            )
-            self._states = None
         self._started = False
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -162,9 +157,9 @@ class LyapunovMonitor(keras.callbacks.Callback):
         """Writes the pictures of an epoch."""
         gradients = {}
         if len(self.data) > 1:
-            if self._states is None:
-                self._states = GradientLook(self.model, self.settings["layers"])
-            gradients = self._states(*self.data)
+            gradients = gradient_norms(
+                self.model, *self.data, layers=self.settings["layers"]
+            )
         time = "epochs" if self.every == "epoch" else "updates"
         with self._writer.as_default(step=epoch):
             for name, figure in pictures(self.history, time, gradients).items():
@@ -186,8 +181,8 @@ class LyapunovMonitor(keras.callbacks.Callback):
     def _gradient_norms(self):
         if len(self.data) == 1:
             return {}
-        with unchanged_metrics(self.model):
-            ends = self._gradients(self.data)
+        layers = self.settings["layers"]
+        ends = look_at_gradient(gradient_ends, self.model, layers, self.data)
         values = {}
         for name, (first, last) in ends.items():
             prefix = f"{name}/" if len(ends) > 1 else ""

@@ -31,7 +31,11 @@ def lyapunov_exponents(
 
     The result is differentiable in the weights, the inputs and the initial state, in
     graph mode and under XLA. Called eagerly it traces once per layer, shape, dtype and
-    options, and then reuses the trace.
+    options, and then reuses the trace, until a Python value has changed that stands in
+    it: an attribute of the layer, of its cell or of anything they hold, or what their
+    code reads of closures, globals and classes. Only what that code reads elsewhere (a
+    file, the clock, the globals of installed packages) is frozen. A plain function is
+    traced at every call; a `tf.function` of your own around the call is traced once.
 
     Args:
         rnn: a `keras.layers.RNN` layer (SimpleRNN, GRU, LSTM, RateRNN, `RNN` over any

@@ -86,6 +86,13 @@ def prepare(rnn, inputs, initial_state=None, mask=None):
     return inputs, initial_state, mask
 
 
+def as_map(rnn, inputs, initial_state):
+    """The map of a layer, a cell or a function, given what `prepare` returns."""
+    if is_function(rnn):
+        return FunctionMap(rnn, _name_of(rnn), initial_state, inputs.shape[-1])
+    return CellMap(rnn.cell if isinstance(rnn, keras.layers.RNN) else rnn, _name_of(rnn))
+
+
 def as_sequence(rnn, inputs, initial_state=None, mask=None):
     """Takes the call of a layer apart into a `Sequence`; builds the layer if need be.
 
@@ -96,12 +103,9 @@ def as_sequence(rnn, inputs, initial_state=None, mask=None):
         mask: `(batch, time)`, or None.
     """
     inputs, initial_state, mask = prepare(rnn, inputs, initial_state, mask)
-    if is_function(rnn):
-        step = FunctionMap(rnn, _name_of(rnn), initial_state, inputs.shape[-1])
-    else:
-        cell = rnn.cell if isinstance(rnn, keras.layers.RNN) else rnn
-        step = CellMap(cell, _name_of(rnn)).trace(inputs.shape[-1])
-
+    step = as_map(rnn, inputs, initial_state)
+    if isinstance(step, CellMap):
+        step.trace(inputs.shape[-1])
     inputs = tf.cast(inputs, step.dtype)
     if initial_state is None:
         initial_state = _own_initial_state(rnn, step, extent(inputs, 0))

@@ -38,18 +38,20 @@ class FlowArguments(typing.NamedTuple):
     schedule: Schedule
 
 
-def flow_arguments(sequence: Sequence, k=None, warmup=0, qr_interval=1, seed=0):
+def flow_arguments(sequence: Sequence, k=None, warmup=0, qr_interval=1, seed=0, frame=None):
     """A `Sequence` and its settings as `FlowArguments`; raises for bad settings.
 
+    `frame`, `(k, D)`, stands for a `k` and a `seed` that are not to be in the trace.
     `warmup` may be a scalar tensor where the number of steps is known only at run time,
     and `qr_interval` where it is chosen at run time.
     """
     step, inputs, states, mask = sequence
-    k = check_k(k, step.dim, step.name)
     if not tf.is_tensor(warmup):
         known = 1 if tf.is_tensor(qr_interval) else qr_interval
         check_schedule(warmup, known, inputs.shape[1])
-    frame = tf.constant(initial_frame(k, step.dim, seed), step.dtype)
+    if frame is None:
+        k = check_k(k, step.dim, step.name)
+        frame = tf.constant(initial_frame(k, step.dim, seed), step.dtype)
     return FlowArguments(
         step,
         step.values(),
@@ -65,9 +67,9 @@ def flow_arguments(sequence: Sequence, k=None, warmup=0, qr_interval=1, seed=0):
     )
 
 
-def sequence_spectrum(sequence, k=None, *, warmup=0, qr_interval=1, seed=0):
-    """The `Spectrum` of a `Sequence`, as `lyapunov_exponents` defines it."""
-    arguments = flow_arguments(sequence, k, warmup, qr_interval, seed)
+def sequence_spectrum(sequence, k=None, **settings):
+    """The `Spectrum` of a `Sequence`; the settings are those of `flow_arguments`."""
+    arguments = flow_arguments(sequence, k, **settings)
     stretch, collapsed, spread = tangent_flow(*arguments)
     counted = tf.broadcast_to(arguments.schedule.steps, (extent(stretch, 0),))
     steps = tf.cast(tf.maximum(counted, 1), stretch.dtype)[:, None]

@@ -1,13 +1,21 @@
-"""Calls from eager code, traced once per layer, shape, dtype and options."""
+"""Calls from eager code, traced once per layer, shape, dtype, options and configuration."""
 
 import functools
-import weakref
+import threading
 
+import keras
 import tensorflow as tf
 
 from keras_floss.lyapunov.checkpoints import memory_limit
-from keras_floss.lyapunov.checks import check_positive_int, check_schedule
-from keras_floss.lyapunov.recurrent import as_sequence, prepare
+from keras_floss.lyapunov.checks import check_k, check_positive_int, check_schedule
+from keras_floss.lyapunov.fingerprint import fingerprint
+from keras_floss.lyapunov.frame import initial_frame
+from keras_floss.lyapunov.functions import is_function
+from keras_floss.lyapunov.recent import Recent
+from keras_floss.lyapunov.recurrent import as_map, as_sequence, prepare
+
+# Of a layer or model; each is 2 MiB and more, and made again in a few tenths of a second.
+TRACES = 16
 
 
 # In a function that AutoGraph converts it would convert all of this as well, for seconds,
@@ -17,7 +25,8 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
     """`function(sequence, **settings)` of a layer and its arguments, in graph mode.
 
     Args:
-        function: takes a `Sequence` and the settings, and returns tensors.
+        function: takes a `Sequence` and the settings, and returns tensors. Where there is
+            a `seed` among these it also takes a `frame` in place of `k` and `seed`.
         rnn, inputs, initial_state, mask: as in `lyapunov_exponents`.
         **settings: `k`, `warmup`, `qr_interval` and others.
     """
@@ -28,38 +37,55 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
     if not tf.executing_eagerly():
         return function(as_sequence(rnn, inputs, initial_state, mask), **settings)
     # Variables cannot be made while a function is traced for the second time.
-    arguments = prepare(rnn, inputs, initial_state, mask)
-    functions = _functions_of(rnn)
-    key = (function, memory_limit(), *settings.items())
-    if key not in functions:
-        # A `partial` counts as a function of its own when TensorFlow looks for one that
-        # is traced over and over; closures of one definition do not.
-        call = functools.partial(_call, function, _reference(rnn), settings)
-        functions[key] = tf.function(call, autograph=False)
-    return functions[key](*arguments)
+    arguments = [*prepare(rnn, inputs, initial_state, mask), None]
+    if "seed" in settings:
+        # An argument of the trace, which is then the same for every seed.
+        step = as_map(rnn, *arguments[:2])
+        k = check_k(settings.pop("k"), step.dim, step.name)
+        frame = initial_frame(k, step.dim, settings.pop("seed"))
+        arguments[-1] = tf.constant(frame, step.dtype)
+    call = functools.partial(_call, function, rnn, settings)
+    # What a function reads, from anywhere, no fingerprint would know for certain.
+    if is_function(rnn) or not hasattr(rnn, "__dict__"):
+        return tf.function(call, autograph=False)(*arguments)
+    return call_kept(rnn, (function, *settings.items()), call, arguments)
 
 
-def _call(function, rnn, settings, inputs, initial_state, mask):
-    return function(as_sequence(rnn(), inputs, initial_state, mask), **settings)
+def _call(function, rnn, settings, inputs, initial_state, mask, frame):
+    if frame is not None:
+        settings = {**settings, "frame": frame}
+    return function(as_sequence(rnn, inputs, initial_state, mask), **settings)
 
 
-# id of a layer -> {(function, settings): tf.function}. The functions hold the layer by a
-# weak reference, and go when it goes.
-_traces = {}
+# Whoever traces a layer changes it for as long as that takes.
+_lock = threading.RLock()
 
 
-def _functions_of(rnn):
-    if id(rnn) not in _traces:
-        try:
-            weakref.finalize(rnn, _traces.pop, id(rnn), None)
-        except TypeError:  # has no weak references, so nothing of it can be kept
-            return {}
-        _traces[id(rnn)] = {}
-    return _traces[id(rnn)]
+def call_kept(owner, key, function, arguments, *reads):
+    """`function(*arguments)` in graph mode, by a trace that is kept on the layer or model.
 
-
-def _reference(rnn):
-    try:
-        return weakref.ref(rnn)
-    except TypeError:
-        return lambda: rnn
+    Args:
+        owner: the layer or model. Its traces go when it goes.
+        key: hashable, what stands in a trace beside the Python values in `owner` and the
+            shapes of `arguments`.
+        function: the function.
+        arguments: list of structures of tensors or None.
+        *reads: objects with other Python values that `function` reads.
+    """
+    if tf.config.functions_run_eagerly():
+        return function(*arguments)
+    shapes = [
+        (path, None if x is None else (tuple(x.shape), x.dtype))
+        for path, x in keras.tree.flatten_with_path(arguments)
+    ]
+    key = (key, *shapes, memory_limit(), keras.config.floatx())
+    with _lock:
+        # Past the `__setattr__` of Keras.
+        traces = vars(owner).setdefault("_keras_floss_traces", Recent(TRACES))
+        trace, seen = traces.get(key, (None, None))
+        if trace is None or seen != fingerprint(owner, *reads):
+            trace = tf.function(function, autograph=False)
+            trace.get_concrete_function(*arguments)
+            # What the cell itself changes while it is traced makes no new trace.
+            traces.keep(key, (trace, fingerprint(owner, *reads)))
+    return trace(*arguments)

@@ -4,12 +4,17 @@ A flossing step is the `train_step` of a small Keras model over the same weights
 by its own `fit`. Data, progress bar, callbacks, XLA and distribution come from Keras.
 """
 
+import dataclasses
+import functools
+import threading
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_floss.lyapunov.checkpoints import memory_limit
 from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.lyapunov.recent import Recent
 from keras_floss.models.compilation import choose_jit_compile
 from keras_floss.models.flossing_pass import flossed_layers
 from keras_floss.models.history import StepHistory
@@ -18,6 +23,19 @@ from keras_floss.models.recording import recurrent_layers
 from keras_floss.models.settings import Settings
 from keras_floss.models.source import endless, from_batch, inputs_of, peek
 from keras_floss.models.update import iterations
+
+# Of an engine. A program is 12 MiB or so, and takes seconds to compile; a model that is
+# flossed by callbacks and watched by a monitor has three or four.
+PROGRAMS = 8
+
+
+def _one_at_a_time(method):
+    @functools.wraps(method)
+    def wrapper(self, *args, **kwargs):
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return wrapper
 
 
 class Flosser:
@@ -34,8 +52,10 @@ class Flosser:
         self.model = model
         self.automatic = automatic
         self.optimizer = keras.optimizers.get(optimizer)
-        self._programs = {}
+        self._programs = Recent(PROGRAMS)
         self._claimed = 0
+        # A program has one frame to start from.
+        self._lock = threading.RLock()
 
     @property
     def iterations(self):
@@ -56,6 +76,7 @@ class Flosser:
         self._claimed += steps
         return done
 
+    @_one_at_a_time
     def floss(self, x, steps=500, *, start=0, callbacks=(), verbose="auto", **settings):
         """Takes `steps` flossing steps; see `FlossingModel.floss`.
 
@@ -78,12 +99,14 @@ class Flosser:
         )
         return history
 
+    @_one_at_a_time
     def look(self, x, *, start=0, **settings):
         """What a flossing step on batch `start` of `x` would log, as a dict of floats."""
         program, source = self._prepare(x, start, settings, steps_per_execution=1)
         logs = program.evaluate(source, steps=1, verbose=0, return_dict=True)
         return {name: float(value) for name, value in logs.items()}
 
+    @_one_at_a_time
     def spectrum(self, x, *, batch_size=None, steps=None, verbose=0, **settings):
         """Exponents by layer; see `FlossingModel.lyapunov_spectrum`."""
         check_positive_int("qr_interval", settings.get("qr_interval", 1))
@@ -127,12 +150,12 @@ class Flosser:
                 keras.tree.map_structure(lambda a: tf.convert_to_tensor(a[:1]), batch)
             )
         layers = flossed_layers(self.model, settings)
-        # What is frozen stands in the trace.
-        frozen = tuple(v.trainable for x in layers.values() for v in x.weights)
         window = settings.window or _time_steps(batch)
         jit_compile = choose_jit_compile(self.model, layers, steps * window, self.automatic)
-        key = (settings, frozen, steps_per_execution, memory_limit(), jit_compile)
-        if key not in self._programs:
+        seed, settings = settings.seed, dataclasses.replace(settings, seed=None)
+        key = (settings, steps_per_execution, memory_limit(), jit_compile)
+        program = self._programs.get(key)
+        if program is None or not program.answers():
             with self.model.distribute_strategy.scope():
                 program = FlossingProgram(self.model, layers, settings)
                 program.compile(
@@ -141,8 +164,9 @@ class Flosser:
                     steps_per_execution=steps_per_execution,
                     auto_scale_loss=False,
                 )
-            self._programs[key] = program
-        return self._programs[key]
+            self._programs.keep(key, program)
+        program.set_seed(seed or 0)
+        return program
 
 
 def _time_steps(batch):

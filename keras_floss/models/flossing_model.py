@@ -110,7 +110,7 @@ class FlossingModel(JointFlossing, keras.Model):
         self.model = model
         self.flossing_optimizer = None
         self._flosser = None
-        self._backups = tuple
+        self._backups = lambda: ()
         self._set_joint_flossing(strength, joint)
         if model is not None and model.built:
             self.built = True
@@ -181,7 +181,7 @@ class FlossingModel(JointFlossing, keras.Model):
         try:
             return super().fit(*args, **kwargs)
         finally:
-            self._backups = tuple
+            self._backups = lambda: ()
 
     def back_up(self, epoch):
         """Has the BackupAndRestore of the `fit` under way save, to go on at `epoch`."""

@@ -27,13 +27,15 @@ class FlossingPass:
         layers: `{name: recurrent layer of the model}`.
         settings: a `Settings`.
         interval: what `make_interval` makes of their `qr_interval`.
+        frames: `{name: variable}`, the frames to start from. None: those of the seed.
     """
 
-    def __init__(self, model, layers, settings, interval):
+    def __init__(self, model, layers, settings, interval, frames=None):
         self.model = model
         self.layers = layers
         self.settings = settings
         self.interval = interval
+        self.frames = frames or {}
 
     def sequences(self, inputs):
         """`{layer name: [Sequence of each call]}`: what the layers run over, cut."""
@@ -56,6 +58,7 @@ class FlossingPass:
                     warmup=self.settings.warmup_of(extent(sequence.inputs, 1)),
                     qr_interval=qr_interval,
                     seed=self.settings.seed or 0,
+                    frame=self.frames.get(name),
                 )
                 for sequence in calls
             ]

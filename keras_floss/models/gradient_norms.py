@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.lyapunov.state_gradients import state_gradients
-from keras_floss.models.recording import by_call, choose_layers, record, recurrent_layers
-from keras_floss.models.unchanged_metrics import unchanged_metrics
+from keras_floss.models.recording import by_call, record
+from keras_floss.models.task_gradient import look_at_gradient
 
 
 class KernelGradient(typing.NamedTuple):
@@ -50,7 +50,8 @@ def gradient_norms(model, x, y=None, sample_weight=None, *, layers=None):
 
     The loss is that which the model was compiled with, in inference mode: no dropout, no
     h-detach. The gradient within a recurrent layer is computed in float32 (float64 for a
-    float64 layer), whatever the dtype policy.
+    float64 layer), whatever the dtype policy. It is traced once per model, shapes and
+    layers, and anew where the model was changed or compiled since.
 
     Args:
         model: a compiled `keras.Model`, functional or subclassed, with recurrent layers.
@@ -88,40 +89,15 @@ def gradient_norms(model, x, y=None, sample_weight=None, *, layers=None):
     )
     if not model.built:
         model(x)
-    return GradientLook(model, layers)(x, y, sample_weight)
-
-
-class GradientLook:
-    """`gradient_norms` of a model for one batch after the other, traced once.
-
-    Args:
-        model: a compiled and built `keras.Model`.
-        layers: as in `gradient_norms`.
-    """
-
-    def __init__(self, model, layers=None):
-        if not model.compiled:
-            raise ValueError(
-                f"The model `{model.name}` has no loss: compile it before its gradients "
-                "are looked at."
-            )
-        self._model = model
-        layers = choose_layers(recurrent_layers(model), layers)
-        self._function = tf.function(
-            lambda *data: _gradients(model, layers, *data), autograph=False
+    result = look_at_gradient(_gradients, model, layers, (x, y, sample_weight))
+    return {
+        name: LayerGradients(
+            norms.numpy(),
+            None if share is None else share.numpy(),
+            {path: _kernel_gradient(g.numpy()) for path, g in kernels.items()},
         )
-
-    def __call__(self, x, y=None, sample_weight=None):
-        with unchanged_metrics(self._model):
-            result = self._function(x, y, sample_weight)
-        return {
-            name: LayerGradients(
-                norms.numpy(),
-                None if share is None else share.numpy(),
-                {path: _kernel_gradient(g.numpy()) for path, g in kernels.items()},
-            )
-            for name, (norms, share, kernels) in result.items()
-        }
+        for name, (norms, share, kernels) in result.items()
+    }
 
 
 def _gradients(model, layers, x, y, sample_weight):

@@ -2,10 +2,9 @@
 
 import typing
 
-import keras
 import tensorflow as tf
 
-from keras_floss.models.recording import choose_layers, record, recurrent_layers
+from keras_floss.models.recording import record
 
 
 class Ends(typing.NamedTuple):
@@ -20,16 +19,14 @@ class Ends(typing.NamedTuple):
     last: tf.Tensor
 
 
-def gradient_ends(model, data, layers=None):
+def gradient_ends(model, layers, x, y, sample_weight=None):
     """`{layer name: Ends}` for one batch, in the model's inference mode.
 
     Args:
         model: a compiled `keras.Model`.
-        data: `(x, y)` or `(x, y, sample_weight)`.
-        layers: recurrent layers, as names or layers. None: all.
+        layers: `{name: recurrent layer}`.
+        x, y, sample_weight: the batch.
     """
-    layers = choose_layers(recurrent_layers(model), layers)
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     with tf.GradientTape() as tape:
         calls, outputs = record(model, x, layers, watch=tape)
         loss = model.compute_loss(x, y, outputs, sample_weight, training=False)

@@ -1,12 +1,31 @@
 """The flossing step as the `train_step` of a Keras model."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
+from keras_floss.lyapunov.cells import CellMap
+from keras_floss.lyapunov.fingerprint import fingerprint
+from keras_floss.lyapunov.frame import initial_frame
 from keras_floss.models.flossing_pass import FlossingPass
 from keras_floss.models.qr_interval import make_interval
 from keras_floss.models.source import inputs_of
 from keras_floss.models.update import apply_if_finite
+
+
+def _noted(step):
+    """Notes the Python values that stand in the trace of a step."""
+
+    @functools.wraps(step)
+    def wrapper(self, data):
+        result = step(self, data)
+        if not tf.executing_eagerly():
+            values = self._values()
+            self._frozen = lambda: values
+        return result
+
+    return wrapper
 
 
 class FlossingProgram(keras.Model):
@@ -16,12 +35,34 @@ class FlossingProgram(keras.Model):
         super().__init__(name="flossing", dtype="float32")
         # In a lambda, which Keras does not track: the weights are the other model's.
         interval = make_interval(settings.qr_interval)
-        flossing_pass = FlossingPass(model, layers, settings, interval)
+        frames = {name: _frame(settings, name, x) for name, x in layers.items()}
+        flossing_pass = FlossingPass(model, layers, settings, interval, frames)
         self._pass = lambda: flossing_pass
+        self._frozen = lambda: None  # nothing is traced
         self.layer_names = tuple(layers)
         self.skipped = keras.metrics.Sum(name="flossing_skipped")
         self.built = True
 
+    def answers(self):
+        """Whether what is traced is traced of the model and the optimizer as they are."""
+        return self._frozen() in (None, self._values())
+
+    def _values(self):
+        # Of an optimizer, what a user sets; its books are private, but for the rate.
+        options = {
+            name: value
+            for name, value in vars(self.optimizer).items()
+            if name == "_learning_rate" or not name.startswith("_") and name != "built"
+        }
+        precision = tf.config.experimental.tensor_float_32_execution_enabled()
+        return fingerprint(self._pass().model, options, precision, keras.config.floatx())
+
+    def set_seed(self, seed):
+        """Sets the frames to start from, which are no part of what is traced."""
+        for frame in self._pass().frames.values():
+            frame.assign(initial_frame(*frame.shape, seed))
+
+    @_noted
     def train_step(self, data):
         result, variables = self._pass().gradients(inputs_of(data))
         finite = apply_if_finite(self.optimizer, result, variables)
@@ -29,9 +70,11 @@ class FlossingProgram(keras.Model):
         self.skipped.update_state(tf.cast(~finite, tf.float32))
         return self._logs(result)
 
+    @_noted
     def test_step(self, data):
         return self._logs(self._pass().look(inputs_of(data)))
 
+    @_noted
     def predict_step(self, data):
         flossing_pass = self._pass()
         sequences = flossing_pass.sequences(inputs_of(data))
@@ -52,3 +95,10 @@ class FlossingProgram(keras.Model):
         if self._pass().settings.qr_interval == "auto":
             logs["qr_interval"] = tf.cast(result.qr_interval, tf.float32)
         return {**logs, "flossing_skipped": self.skipped.result()}
+
+
+def _frame(settings, name, layer):
+    """A variable for the frame that a layer starts from."""
+    step = CellMap(layer.cell, name)
+    shape = settings.k_of(name, step.dim), step.dim
+    return tf.Variable(tf.zeros(shape, step.dtype), trainable=False)

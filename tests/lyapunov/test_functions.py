@@ -246,23 +246,6 @@ def test_statistics_of_a_function():
     assert statistics.running.shape == (1, 30, 2)
 
 
-def test_an_eager_call_reuses_its_trace():
-    calls = []
-
-    def step(state):
-        calls.append(0)
-        return henon(state)
-
-    henon_exponents(step)
-    first = len(calls)
-    assert first > 0
-    henon_exponents(step, start=2 * START)
-    henon_exponents(step, np.int32(30))
-    assert len(calls) == first  # the same function, shape and options
-    henon_exponents(step, k=1)
-    assert len(calls) > first  # other options
-
-
 def test_functions_of_one_definition_are_not_mixed_up():
     def scaled(a):
         return lambda state: a * state

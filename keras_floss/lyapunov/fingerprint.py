@@ -1,0 +1,199 @@
+"""The Python values that are read while a layer is traced, and stand in the trace."""
+
+import collections
+import dis
+import functools
+import hashlib
+import pathlib
+import sys
+import types
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+PLAIN = {type(None), bool, int, float, complex, str, bytes}
+# Of no concern to the forward pass, and changing all the time.
+PASSED_OVER = (
+    keras.KerasTensor,
+    keras.Metric,
+    keras.Optimizer,
+    keras.callbacks.Callback,
+    keras.initializers.Initializer,
+)
+# Whose objects have no parts that a user would set.
+CLOSED = {*sys.stdlib_module_names, "numpy", "tensorflow", "keras_floss"}
+GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME"}
+# Attributes in which Keras keeps its own books.
+BOOKS = {
+    *vars(keras.Layer(name="layer")),
+    *vars(keras.Model(name="model")),
+    "_compile_config",
+    "_compiled_trainable_state",
+    "_eval_epoch_iterator",
+    "stop_evaluating",
+    "stop_predicting",
+    "stop_training",
+}
+
+
+def fingerprint(*objects):
+    """The Python values in objects, to any depth, as a hashable tuple.
+
+    It goes through attributes, containers and arrays, through the closures, defaults and
+    globals of functions, and through classes; of installed packages it takes the code as it
+    is. A variable or a tensor stands for itself. What code finds elsewhere (files, the
+    clock, the state of a generator) is not seen.
+    """
+    tokens, met, todo = [], {}, [*reversed(objects)]
+    while todo:
+        x = todo.pop()
+        kind = type(x)
+        if kind in PLAIN:
+            tokens += kind, repr(x)  # NaN is not NaN, and −0.0 is 0.0
+        elif id(x) in met:
+            tokens.append(met[id(x)][0])
+        else:
+            met[id(x)] = len(met), x
+            token, parts = _take_apart(x)
+            tokens += kind, token, len(parts)
+            todo += reversed(parts)
+    return tuple(tokens)
+
+
+class Same:
+    """An object that is equal to itself alone."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __eq__(self, other):
+        return isinstance(other, Same) and self.x is other.x
+
+    def __hash__(self):
+        return id(self.x)
+
+
+def _take_apart(x):
+    """What an object is by itself, hashable, and a list of its parts."""
+    if isinstance(x, tf.Variable):
+        return Same(x), [x.trainable]
+    if _passed_over(x):
+        return None, []
+    if isinstance(x, keras.Variable):
+        return Same(x), [x.trainable, x.regularizer, x.constraint]
+    if isinstance(x, keras.Layer):
+        return None, _parts_of_layer(x)
+    if isinstance(x, np.ndarray | np.generic):
+        if x.dtype.hasobject:
+            return x.shape, x.ravel().tolist()
+        return (x.dtype.str, x.shape, hashlib.blake2b(x.tobytes()).digest()), []
+    if isinstance(x, list | tuple | collections.deque):
+        return None, list(x)
+    if isinstance(x, dict):
+        return None, [*x.keys(), *x.values()]
+    if isinstance(x, set | frozenset):
+        return frozenset(map(repr, x)), []
+    if isinstance(x, types.FunctionType):
+        return x.__code__, _parts_of_function(x)
+    if isinstance(x, types.MethodType):
+        return None, [x.__func__, x.__self__]
+    if isinstance(x, functools.partial):
+        return None, [x.func, x.args, x.keywords]
+    if isinstance(x, staticmethod | classmethod):
+        return None, [x.__func__]
+    if isinstance(x, property):
+        return None, [x.fget]
+    if isinstance(x, type):
+        if _installed(x.__module__):
+            return Same(x), []
+        return Same(x), [x.__bases__, dict(vars(x))]
+    attributes = _attributes(x)
+    root = type(x).__module__.partition(".")[0]
+    if root in CLOSED and type(x) is not types.SimpleNamespace:
+        return Same(x), []
+    return None if attributes else Same(x), [type(x), attributes]
+
+
+def _attributes(x):
+    values = {name: getattr(x, name, None) for name in _slots(type(x))}
+    values.update(getattr(x, "__dict__", {}))
+    # What TensorFlow and this package keep on objects of others.
+    kept = ("_self_", "_keras_floss_")
+    return {
+        name: value
+        for name, value in values.items()
+        if not name.startswith(kept) and not _passed_over(value)
+    }
+
+
+def _passed_over(x):
+    return x is None or isinstance(x, PASSED_OVER) or tf.is_symbolic_tensor(x)
+
+
+@functools.lru_cache(1024)
+def _slots(kind):
+    return [
+        name
+        for base in kind.__mro__
+        for name, value in vars(base).items()
+        if isinstance(value, types.MemberDescriptorType)
+    ]
+
+
+def _parts_of_layer(layer):
+    kind = type(layer)
+    parts = [kind, layer.name, layer.dtype_policy, layer.trainable]
+    parts += layer._flatten_layers(include_self=False, recursive=False)
+    # Of a functional or sequential model there is nothing else.
+    if not (isinstance(layer, keras.Model) and _installed(kind.__module__)):
+        own = _attributes(layer).items()
+        parts.append({name: value for name, value in own if name not in BOOKS})
+    return parts
+
+
+def _parts_of_function(function):
+    module = function.__globals__.get("__name__", "")
+    if module.partition(".")[0] == "keras_floss":
+        return []
+    cells = [c.cell_contents for c in function.__closure__ or () if c != types.CellType()]
+    parts = [function.__defaults__, function.__kwdefaults__, *cells]
+    if not _installed(module):
+        parts += [vars(function), *_globals_of(function)]
+    return parts
+
+
+def _globals_of(function):
+    """The values of the global names that a function reads, and in its own modules."""
+    names, attributes = _names_in(function.__code__)
+    scope = function.__globals__
+    found = [scope[name] for name in names if name in scope]
+    modules = []
+    for x in found:
+        new = isinstance(x, types.ModuleType) and all(x is not m for m in modules)
+        if new and not _installed(x.__name__):
+            modules.append(x)
+            found += [vars(x)[name] for name in attributes if name in vars(x)]
+    return found
+
+
+@functools.lru_cache(1024)
+def _names_in(code):
+    """The global names that a code object reads, and those of attributes."""
+    names = {i.argval for i in dis.get_instructions(code) if i.opname in GLOBAL}
+    attributes = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            inner = _names_in(constant)
+            names.update(inner[0])
+            attributes.update(inner[1])
+    return sorted(names), sorted(attributes)
+
+
+@functools.lru_cache(1024)
+def _installed(module):
+    """Whether a module is part of Python, of this package, or of an installed one."""
+    root = module.partition(".")[0]
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    folders = pathlib.Path(file).parts
+    return root in CLOSED or "site-packages" in folders or "dist-packages" in folders
