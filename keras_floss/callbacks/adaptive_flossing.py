@@ -71,7 +71,8 @@ class AdaptiveFlossing(ScheduledFlossing):
         start = self.flossed + number
         loss = self.flosser.look(self.x, start=start, **self.settings)["flossing_loss"]
         before = self.flosser.iterations
-        # A NaN is flossed too, to be met by the error that says where it is.
+        # NaN and the ∞ of a dead layer are flossed too, to be met by the error that says
+        # where it is.
         if not loss <= self.tolerance:
             done = StopBelow(self.tolerance / 10)
             self.history.append(self.floss(callbacks=[done]))

@@ -36,7 +36,9 @@ class LyapunovRegularizer(keras.layers.Wrapper):
     The exponents are those that `keras_floss.lyapunov_exponents` gives for the inputs
     of the layer, in float32 whatever the dtype policy (float64 for a float64 layer). The
     gradient reaches the weights, the inputs and the initial state. Evaluation adds
-    nothing, so that `val_loss` stays the task's.
+    nothing, so that `val_loss` stays the task's. Directions that are lost (exponents of −∞)
+    are left out; where none is left in the whole batch the term is ∞, without gradient, and
+    `keras.callbacks.TerminateOnNaN` stops the training.
 
     Args:
         rnn: a `keras.layers.RNN` layer, or a `keras.layers.Bidirectional` of one: then
@@ -129,7 +131,9 @@ class LyapunovRegularizer(keras.layers.Wrapper):
             penalty = self._penalty(sequences, initial_state, mask)
             # A float64 layer may stand in a model whose loss is float32.
             strength = ops.cast(self.strength, penalty.dtype)
-            self.add_loss(ops.cast(strength * penalty, keras.config.floatx()))
+            # At a strength of 0 nothing is added, be the penalty ∞.
+            term = tf.math.multiply_no_nan(penalty, strength)
+            self.add_loss(ops.cast(term, keras.config.floatx()))
         return self.layer(
             sequences, initial_state=initial_state, mask=mask, training=training
         )

@@ -67,30 +67,31 @@ def forward(step, weights, inputs, states, frame, schedule):
 
     Returns:
         `(logarithm, lost, starts)`: what `log_stretch` says of each step,
-        `(time, batch, k)`, and the states and the frame before each block, a list of
-        `(blocks, batch, ...)`.
+        `(time, batch, k)`, and the states, the frame and its origin before each block, a
+        list of `(blocks, batch, ...)`.
     """
     blocks = cut(inputs, schedule)
     batch, k, _ = frame.shape
     number, length = blocks.inputs.shape[:2]
 
-    def one_block(i, states, frame, starts, stretches):
-        parts = [*states, frame]
+    def one_block(i, states, frame, origin, starts, stretches):
+        parts = [*states, frame, origin]
         starts = [a.write(i, x) for a, x in zip(starts, parts, strict=True)]
         record = forward_sweep(
-            step, weights, blocks.inputs[i], states, frame, blocks.schedule_of(i)
+            step, weights, blocks.inputs[i], states, frame, blocks.schedule_of(i), origin
         )
         stretch = log_stretch(record.inverses)
         stretches = [a.write(i, x) for a, x in zip(stretches, stretch, strict=True)]
-        return i + 1, record.last_states, record.last_frame, starts, stretches
+        last = record.last_states, record.last_frame, record.last_origin
+        return i + 1, *last, starts, stretches
 
     def array(dtype, shape):
         return tf.TensorArray(dtype, number, element_shape=shape)
 
-    starts = [array(x.dtype, x.shape) for x in [*states, frame]]
+    starts = [array(x.dtype, x.shape) for x in [*states, frame, frame]]
     stretches = [array(dtype, (length, batch, k)) for dtype in (frame.dtype, tf.bool)]
     *_, starts, stretches = tf.while_loop(
-        lambda i, *_: i < number, one_block, (0, states, frame, starts, stretches)
+        lambda i, *_: i < number, one_block, (0, states, frame, frame, starts, stretches)
     )
     logarithm, lost = (unfold(a.stack(), inputs.shape[0]) for a in stretches)
     return logarithm, lost, [a.stack() for a in starts]
@@ -103,8 +104,8 @@ def backward(step, weights, inputs, starts, d_log, schedule, end, variables=()):
 
     def one_block(i, after, d_inputs):
         x, flags = blocks.inputs[i], blocks.schedule_of(i)
-        *states, frame = (s[i] for s in starts)
-        record = forward_sweep(step, weights, x, states, frame, flags)
+        *states, frame, origin = (s[i] for s in starts)
+        record = forward_sweep(step, weights, x, states, frame, flags, origin)
         d_x, before = backward_sweep(
             step, weights, x, record, d_log[i], flags, after, variables
         )

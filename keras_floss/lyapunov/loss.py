@@ -1,5 +1,6 @@
 """The flossing loss."""
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -16,13 +17,21 @@ def flossing_loss(exponents, counted, target=0.0):
         target: a number, or `(k,)`.
 
     Returns:
-        A scalar. Collapsed directions (−∞) are left out. A NaN in the exponents is a
-        NaN in the loss.
+        A scalar. Collapsed directions (−∞) are left out; where no direction is left in
+        any sequence it is ∞, without gradient. A NaN in the exponents is a NaN in the
+        loss.
     """
-    collapsed = tf.math.is_inf(exponents) & (exponents < 0)
-    used = ~collapsed & (counted > 0)[:, None]
+    measured = (counted > 0)[:, None]
+    used = measured & ~collapsed(exponents)
     # Inside and outside of the square: `where` alone would leave 0·∞ in the gradient.
     distance = tf.where(used, exponents, 0.0) - target
     square = tf.where(used, distance**2, 0.0)
     number = tf.reduce_sum(tf.cast(used, square.dtype))
-    return tf.reduce_sum(square) / tf.maximum(number, 1.0)
+    mean = tf.reduce_sum(square) / tf.maximum(number, 1.0)
+    dead = tf.reduce_any(measured) & ~tf.reduce_any(used)
+    return tf.where(dead, tf.cast(np.inf, mean.dtype), mean)
+
+
+def collapsed(exponents):
+    """Which directions have no finite exponent, because their tangent was lost."""
+    return tf.math.is_inf(exponents) & (exponents < 0)

@@ -42,6 +42,9 @@ class LyapunovStatistics(typing.NamedTuple):
             the smallest R_ii.
         degrees_of_freedom: `(batch, k)`, of each standard error, for Student's t: the
             number of blocks less one. NaN where the error is.
+        lost: `(batch, k)`, the number of counted QRs at which a direction was lost: nothing
+            was left of its tangent but rounding. Its exponent is −∞ from the first of them
+            on. NaN without a counted QR.
     """
 
     exponents: np.ndarray
@@ -51,6 +54,7 @@ class LyapunovStatistics(typing.NamedTuple):
     entropy_rate: np.ndarray
     condition: np.ndarray
     degrees_of_freedom: np.ndarray
+    lost: np.ndarray
 
 
 def lyapunov_statistics(
@@ -170,6 +174,7 @@ def lyapunov_statistics(
         entropy_rate=np.array([np.sum(np.maximum(e, 0.0)) for e in exponents]),
         condition=condition,
         degrees_of_freedom=freedom,
+        lost=_times_lost(lost, measured),
     )
 
 
@@ -195,6 +200,12 @@ def _sweep(sequence, **settings):
         for x in (schedule.counted, schedule.counted & schedule.qr)
     )
     return stretch, lost, counted, measured, sequence.map.dim
+
+
+def _times_lost(lost, measured):
+    """`(batch, k)`, the number of counted QRs at which a direction was lost."""
+    times = (lost & measured[..., None]).sum(axis=1)
+    return np.where(measured.any(axis=1)[:, None], times, np.nan)
 
 
 def _condition(stretch, lost, measured):

@@ -39,6 +39,7 @@ class Record(typing.NamedTuple):
         inverses: `(time, batch, k, k)`, R⁻ᵀ of each step (the identity without QR).
         last_states: list of `(batch, d_i)`, and
         last_frame: `(batch, k, D)`, after the last step.
+        last_origin: `(batch, k, D)`, the frame that the last QR left.
     """
 
     states: list
@@ -46,6 +47,7 @@ class Record(typing.NamedTuple):
     inverses: tf.Tensor
     last_states: list
     last_frame: tf.Tensor
+    last_origin: tf.Tensor
 
 
 class Cotangents(typing.NamedTuple):
@@ -71,12 +73,16 @@ class Cotangents(typing.NamedTuple):
         )
 
 
-def forward_sweep(step, weights, inputs, states, frame, schedule):
-    """State and frame along the sequence, as a `Record`."""
+def forward_sweep(step, weights, inputs, states, frame, schedule, origin=None):
+    """State and frame along the sequence, as a `Record`.
+
+    `origin` is the orthonormal frame that `frame` was made of since the last QR; None: it
+    is `frame` itself.
+    """
     batch, k, dim = extent(frame, 0), *frame.shape[1:]
     identity = tf.eye(k, batch_shape=[batch], dtype=frame.dtype)
 
-    def one_step(t, states, frame, past_states, past_frames, past_inverses):
+    def one_step(t, states, frame, origin, past_states, past_frames, past_inverses):
         past_states = [a.write(t, s) for a, s in zip(past_states, states, strict=True)]
         past_frames = past_frames.write(t, frame)
         new, pushed = push(step, weights, inputs[t], states, frame)
@@ -84,18 +90,18 @@ def forward_sweep(step, weights, inputs, states, frame, schedule):
         tangents = select(schedule, schedule.valid[t], pushed, frame)
 
         def with_qr():
-            q, inverse = orthonormalise(tangents, schedule.seldom)
-            at = schedule.qr[t]
-            return (
-                select(schedule, at, q, tangents),
-                select(schedule, at, inverse, identity),
-            )
+            q, inverse = orthonormalise(tangents, origin, schedule.seldom)
+            new, old = (q, inverse, q), (tangents, identity, origin)
+            return tuple(select(schedule, schedule.qr[t], list(new), list(old)))
 
-        frame, inverse = at_qr_step(schedule, t, with_qr, lambda: (tangents, identity))
+        frame, inverse, origin = at_qr_step(
+            schedule, t, with_qr, lambda: (tangents, identity, origin)
+        )
         return (
             t + 1,
             states,
             frame,
+            origin,
             past_states,
             past_frames,
             past_inverses.write(t, inverse),
@@ -106,15 +112,22 @@ def forward_sweep(step, weights, inputs, states, frame, schedule):
         0,
         states,
         frame,
+        frame if origin is None else origin,
         [array(inputs, s.shape[-1]) for s in states],
         array(inputs, k, dim),
         array(inputs, k, k),
     )
-    _, states, frame, past_states, past_frames, past_inverses = tf.while_loop(
+    _, states, frame, origin, past_states, past_frames, past_inverses = tf.while_loop(
         lambda t, *_: t < time, one_step, start
     )
-    past_states = [a.stack() for a in past_states]
-    return Record(past_states, past_frames.stack(), past_inverses.stack(), states, frame)
+    return Record(
+        [a.stack() for a in past_states],
+        past_frames.stack(),
+        past_inverses.stack(),
+        states,
+        frame,
+        origin,
+    )
 
 
 def backward_sweep(step, weights, inputs, record, d_log, schedule, end, variables=()):

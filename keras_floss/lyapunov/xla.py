@@ -1,8 +1,10 @@
-"""What must be known of XLA: whether it compiles, and a gradient that TensorFlow lacks."""
+"""What must be known of XLA: whether it compiles, and what TensorFlow lacks for it."""
 
 import contextlib
 
 import tensorflow as tf
+
+from keras_floss.lyapunov.schedule import extent
 
 UPDATE = "XlaDynamicUpdateSlice"
 
@@ -17,6 +19,12 @@ def compiled_by_xla():
         tape.watch(x)
         y = tf.slice(x, [0], [1])
     return tape.gradient(y, x).op.type == UPDATE
+
+
+def diagonal(matrices):
+    """`tf.linalg.diag_part`, of which XLA makes a slice in place of a gather."""
+    *batch, k, _ = (extent(matrices, axis) for axis in range(len(matrices.shape)))
+    return tf.reshape(matrices, (*batch, k * k))[..., :: k + 1]
 
 
 # Under XLA the gradient of a slice is an `UPDATE`, of which TensorFlow has no gradient.

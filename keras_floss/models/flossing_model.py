@@ -39,7 +39,9 @@ class FlossingModel(JointFlossing, keras.Model):
         strength: variable, of joint flossing; a callback may `assign` to it. At 0 the
             penalty is not computed. None without joint flossing. The logs of training
             then have `flossing_loss`, and `flossing_skipped`, the number of steps of the
-            epoch whose penalty was not finite and was left out.
+            epoch whose penalty was not finite (also where no direction is left in a
+            layer) and was left out. `flossing_loss` is the mean over the other steps, NaN
+            where there are none.
 
     Examples:
 
@@ -229,7 +231,10 @@ class FlossingModel(JointFlossing, keras.Model):
         bias), but not their initial state, and no other layer. The inputs of a layer
         count as data: no gradient goes to the layers before it. A step whose loss or
         gradient is not finite leaves the weights alone and is counted; after 10 in a row
-        it stops.
+        it stops. So does a step that leaves no direction in a layer (or in one of its
+        calls), all exponents being −∞: weights that are all zero, units that are all
+        saturated or off. Directions that are lost beside others have no part in the loss;
+        `lost_directions` counts them.
 
         XLA compiles it as it does the model; but where the model was compiled with
         `jit_compile="auto"`, the default, and there is one device and no GPU, it compiles
@@ -263,14 +268,16 @@ class FlossingModel(JointFlossing, keras.Model):
             A `keras.callbacks.History` with an entry for each step (for each execution,
             where the model is compiled with `steps_per_execution`): `flossing_loss`,
             `lambda_1` and `lambda_k` (mean over the sequences; per time step, natural
-            logarithm), `flossing_skipped` (skipped steps so far), and `qr_interval` where
-            that is `"auto"`. With several recurrent layers the exponents, and the loss of
-            each, are prefixed `<layer>/`.
+            logarithm), `lost_directions` (how many of the k have no finite exponent, mean
+            over the sequences), `flossing_skipped` (skipped steps so far), and
+            `qr_interval` where that is `"auto"`. With several recurrent layers the
+            exponents, and the loss and the lost directions of each, are prefixed
+            `<layer>/`.
 
         Raises:
             ValueError: a setting out of its range, no recurrent layer, a layer whose
                 inputs cannot be reached, or nothing trainable in them.
-            FloatingPointError: 10 steps in a row were not finite.
+            FloatingPointError: 10 steps in a row were not finite, or left no direction.
         """
         return self.flosser.floss(
             x,

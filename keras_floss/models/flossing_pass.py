@@ -5,7 +5,7 @@ import typing
 import keras
 import tensorflow as tf
 
-from keras_floss.lyapunov.loss import flossing_loss
+from keras_floss.lyapunov.loss import collapsed, flossing_loss
 from keras_floss.lyapunov.recurrent import Sequence, cut_batch, cut_window
 from keras_floss.lyapunov.schedule import extent
 from keras_floss.lyapunov.spectrum import Spectrum, sequence_spectrum
@@ -107,10 +107,15 @@ class FlossingPass:
         means = {
             name: [mean_exponents(s) for s in calls] for name, calls in spectra.items()
         }
+        lost = {
+            name: sum(mean_lost(s) for s in calls) / len(calls)
+            for name, calls in spectra.items()
+        }
         return Pass(
             loss=loss,
             losses=losses,
             exponents={name: sum(m) / len(m) for name, m in means.items()},
+            lost=lost,
             spread=_largest([tf.reduce_max(s.spread) for s in every], dtype),
             width=_largest([width(m) for calls in means.values() for m in calls], dtype),
             qr_interval=tf.convert_to_tensor(qr_interval),
@@ -137,8 +142,9 @@ class Pass(typing.NamedTuple):
 
     Attributes:
         loss: the flossing loss.
-        losses: `{layer name: that of the layer}`.
+        losses: `{layer name: that of the layer}`, ∞ where a call has no direction left.
         exponents: `{layer name: (k,)}`, the mean over sequences and calls.
+        lost: `{layer name: number of directions without a finite exponent}`, likewise.
         spread: the largest of all sequences and calls; see `tangent_flow`.
         width: the largest distance of two exponents of a call.
         qr_interval: with which it was made.
@@ -148,6 +154,7 @@ class Pass(typing.NamedTuple):
     loss: tf.Tensor
     losses: dict
     exponents: dict
+    lost: dict
     spread: tf.Tensor
     width: tf.Tensor
     qr_interval: tf.Tensor
@@ -167,6 +174,14 @@ def mean_exponents(spectrum: Spectrum):
         tf.where(used, spectrum.exponents, tf.zeros_like(spectrum.exponents)), axis=0
     )
     return total / tf.reduce_sum(tf.cast(used, total.dtype))
+
+
+def mean_lost(spectrum: Spectrum):
+    """The number of lost directions, the mean over the sequences with a counted step."""
+    used = spectrum.counted > 0
+    lost = used[:, None] & collapsed(spectrum.exponents)
+    number = tf.reduce_sum(tf.cast(lost, tf.float32))
+    return number / tf.maximum(tf.reduce_sum(tf.cast(used, tf.float32)), 1.0)
 
 
 def width(exponents):

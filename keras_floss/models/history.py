@@ -36,11 +36,25 @@ class StepHistory(keras.callbacks.History):
         """Leaves out what History does: its entries are epochs."""
 
     def _message(self, logs):
-        losses = {name: logs.get(f"{name}/flossing_loss", 0.0) for name in self._layers}
-        bad = [name for name, loss in losses.items() if not np.isfinite(loss)]
+        def of(name, key):
+            return logs.get(f"{name}/{key}", logs[key] if len(self._layers) == 1 else 0.0)
+
+        bad = [x for x in self._layers if not np.isfinite(of(x, "flossing_loss"))]
+        # A loss is ∞ where every exponent is −∞, too.
+        dead = [
+            x for x in bad if np.isinf(of(x, "flossing_loss")) and of(x, "lost_directions")
+        ]
+        first = f"{self._in_a_row} flossing steps in a row were skipped, because "
+        if dead:
+            return (
+                f"{first}no direction is left in the recurrent layer(s) {', '.join(dead)}: "
+                "all their Lyapunov exponents are −∞. The weights are as they were before. "
+                "Look for weights that are all zero, weights or inputs so large that every "
+                "unit is saturated, and ReLU units that are all off."
+            )
         return (
-            f"{self._in_a_row} flossing steps in a row were skipped, because the flossing "
-            "loss or its gradient was not finite, in the recurrent layer(s) "
-            f"{', '.join(bad or self._layers)}. The weights are as they were before. Look "
-            "for NaN or Inf in the data and in the weights, or exponents that overflow."
+            f"{first}the flossing loss or its gradient was not finite, in the recurrent "
+            f"layer(s) {', '.join(bad or self._layers)}. The weights are as they were "
+            "before. Look for NaN or Inf in the data and in the weights, or exponents that "
+            "overflow."
         )

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_floss.lyapunov.checks import check_strength
@@ -23,6 +24,13 @@ def _with_penalty(train_step):
             return train_step(self, data)
 
     return wrapper
+
+
+class MeanOfFinite(keras.metrics.Mean):
+    """A mean that is NaN, and not 0, where nothing was counted."""
+
+    def result(self):
+        return tf.where(self.count > 0, super().result(), np.nan)
 
 
 class JointFlossing:
@@ -51,7 +59,7 @@ class JointFlossing:
         penalty = Penalty(self, strength, Settings(**self._joint))
         # In a lambda: Keras would take it, which refers back to this model, for a part.
         self._penalty = lambda: penalty
-        self._flossing_loss = keras.metrics.Mean(name="flossing_loss")
+        self._flossing_loss = MeanOfFinite(name="flossing_loss")
         self._flossing_skipped = keras.metrics.Sum(name="flossing_skipped")
 
     def _joint_config(self):
@@ -74,7 +82,7 @@ class JointFlossing:
         if training and self._penalty is not None:
             term, share, skipped = self._penalty().term(x)
             replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-            self._flossing_loss.update_state(share * replicas)
+            self._flossing_loss.update_state(share * replicas, 1.0 - skipped)
             self._flossing_skipped.update_state(skipped)
             loss = loss + term
         return loss

@@ -74,7 +74,8 @@ class Penalty:
     def term(self, inputs):
         """What to add to the loss of the batch, and for the logs its parts.
 
-        A loss or gradient that is not finite leaves the task's alone. At a strength of 0
+        A loss or gradient that is not finite, as that of a layer in which no direction is
+        left, leaves the task's alone. At a strength of 0
         nothing is computed.
 
         Returns:

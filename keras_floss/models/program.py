@@ -92,6 +92,7 @@ class FlossingProgram(keras.Model):
                 logs[f"{prefix}flossing_loss"] = result.losses[name]
             logs[f"{prefix}lambda_1"] = exponents[0]
             logs[f"{prefix}lambda_k"] = exponents[-1]
+            logs[f"{prefix}lost_directions"] = result.lost[name]
         if self._pass().settings.qr_interval == "auto":
             logs["qr_interval"] = tf.cast(result.qr_interval, tf.float32)
         return {**logs, "flossing_skipped": self.skipped.result()}

@@ -14,6 +14,7 @@ def iterations(optimizer):
 def apply_if_finite(optimizer, result, variables):
     """Applies the gradients of a `Pass` if they and the loss are finite, on every replica.
 
+    The loss is not where no direction is left in a layer.
     Otherwise variables and optimiser stay as they are. Returns a boolean scalar: whether
     they were applied.
     """

@@ -18,7 +18,7 @@ WEIGHTS = RNG.uniform(0.5, 2, 10).astype("float32")
 
 # Two traces of the same float32 operations.
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
-NUMBERS = {"flossing_loss", "lambda_1", "lambda_k"}
+NUMBERS = {"flossing_loss", "lambda_1", "lambda_k", "lost_directions"}
 GRADIENTS = {"gradient_first", "gradient_last"}
 
 PAD = 9.0

@@ -34,7 +34,7 @@ def test_without_recurrence_every_direction_collapses(xla):
     layer.weights[1].assign(np.zeros((5, 5)))
     exponents, loss, gradients = exponents_and_gradients(layer, make_inputs(2, 8), xla, k=3)
     np.testing.assert_array_equal(exponents, -np.inf)
-    assert loss == 0
+    assert loss == np.inf  # and not 0, which would be what flossing aims at
     for g in gradients:
         np.testing.assert_array_equal(g, 0)
 
@@ -92,6 +92,17 @@ def test_the_loss_has_a_target_for_each_exponent():
     exponents = tf.constant([[1.0, 2.0]])
     loss = flossing_loss(exponents, tf.constant([5]), tf.constant([0.5, -1.0]))
     np.testing.assert_allclose(loss, (0.25 + 9.0) / 2)
+
+
+def test_the_loss_of_a_collapsed_frame_is_infinite_and_has_no_gradient():
+    exponents = tf.constant([[-np.inf, -np.inf], [0.3, 0.4]])
+    with tf.GradientTape() as tape:
+        tape.watch(exponents)
+        loss = flossing_loss(exponents, tf.constant([5, 0]))
+    assert np.isposinf(loss)
+    np.testing.assert_array_equal(tape.gradient(loss, exponents), 0)
+    # One direction that is left in one sequence is enough.
+    assert np.isfinite(flossing_loss(exponents, tf.constant([5, 5])))
 
 
 def test_the_loss_of_nothing_is_zero_and_a_nan_is_not_hidden():

@@ -10,10 +10,17 @@ from keras_floss.lyapunov.frame import householder, log_stretch, orthonormalise
 from keras_floss.lyapunov.gram_schmidt import gram_schmidt
 from keras_floss.lyapunov.xla import compiled_by_xla
 
+
+def unit(rows):
+    """The first unit vectors: rows that are made of these are exact in every entry."""
+    return tf.broadcast_to(tf.eye(*rows.shape[1:], dtype=rows.dtype), rows.shape)
+
+
 WAYS = {
-    "fast": gram_schmidt,
-    "small": lambda rows: gram_schmidt(rows, small=True),
-    "householder": householder,
+    "fast": lambda rows: gram_schmidt(rows, unit(rows)),
+    "small": lambda rows: gram_schmidt(rows, unit(rows), small=True),
+    "householder": lambda rows: householder(rows, unit(rows)),
+    "chosen": lambda rows: orthonormalise(rows, unit(rows)),
 }
 ways = pytest.mark.parametrize("way", WAYS)
 modes = pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
@@ -63,8 +70,8 @@ def test_frame_and_inverse_are_those_of_qr(way, xla, batch, k, dim):
 @pytest.mark.parametrize("size", [1e-25, 1e25])
 def test_float32_bears_tangents_of_any_size(size, xla):
     rows = random_rows(1, 6, 9)
-    wanted, _ = log_stretch(householder(tf.constant(rows))[1])
-    found, lost = compiled(lambda a: log_stretch(orthonormalise(a)[1]), xla)(
+    wanted, _ = log_stretch(WAYS["householder"](tf.constant(rows))[1])
+    found, lost = compiled(lambda a: log_stretch(WAYS["chosen"](a)[1]), xla)(
         tf.constant((size * rows).astype("float32"))
     )
     assert not lost.numpy().any()
@@ -121,6 +128,10 @@ def test_lost_directions_are_taken_out_of_r(way, xla, lost, dtype):
     atol = 1e3 * np.finfo(dtype).eps * np.abs(inverse[0]).max()
     ij = np.ix_(kept, kept)
     np.testing.assert_allclose(inverse[0][ij], expected[ij], atol=atol)
+    # They are what they would be without it.
+    alone = np.diagonal(np.linalg.qr(rows[0, kept].astype("float64").T)[1])
+    stretch = np.abs(np.diagonal(inverse[0])[kept])
+    np.testing.assert_allclose(stretch * np.abs(alone), 1, rtol=1e-4)
 
 
 @ways
@@ -135,21 +146,21 @@ def test_a_nan_stays(way, xla):
 
 def test_xla_takes_gram_schmidt(monkeypatch):
     monkeypatch.setattr(frames, "householder", None)
-    compiled(orthonormalise, True)(tf.constant(random_rows(1, 2, 3)))
+    compiled(WAYS["chosen"], True)(tf.constant(random_rows(1, 2, 3)))
 
 
 def test_graph_mode_takes_householder(monkeypatch):
     monkeypatch.setattr(frames, "gram_schmidt", None)
-    compiled(orthonormalise, False)(tf.constant(random_rows(1, 2, 3)))
+    compiled(WAYS["chosen"], False)(tf.constant(random_rows(1, 2, 3)))
 
 
 def test_rounded_products_are_not_taken_for_float32(monkeypatch):
     pretend_gpu(monkeypatch, compute_capability=(8, 0))
     monkeypatch.setattr(frames, "gram_schmidt", None)
     rows = random_rows(1, 2, 3)
-    compiled(orthonormalise, True)(tf.constant(rows.astype("float32")))
+    compiled(WAYS["chosen"], True)(tf.constant(rows.astype("float32")))
     with pytest.raises(TypeError):  # float64 products are what they are
-        compiled(orthonormalise, True)(tf.constant(rows))
+        compiled(WAYS["chosen"], True)(tf.constant(rows))
 
 
 def test_whether_xla_compiles_is_known_while_tracing():

@@ -55,6 +55,7 @@ def test_everything_has_its_shape_and_is_numpy():
         "entropy_rate": (2,),
         "condition": (2,),
         "degrees_of_freedom": (2, 3),
+        "lost": (2, 3),
     }
     statistics = lyapunov_statistics(layer, inputs, 3)._asdict()
     assert statistics.keys() == shapes.keys()
@@ -431,6 +432,24 @@ def test_a_direction_that_is_lost_on_the_way_was_there_before():
     assert np.isfinite(statistics.standard_error[[0, 1, 1], [0, 0, 1]]).all()
     assert np.isfinite(statistics.running[1]).all()
     assert np.isfinite(statistics.condition).all()
+
+
+def test_how_often_a_direction_was_lost_is_told():
+    def step(state, x):
+        return tf.stack([2.0 * state[:, 0], (1.0 - x[:, 0]) * state[:, 1]], axis=-1)
+
+    inputs = np.zeros((2, 12, 1))
+    inputs[0, [3, 7, 8]] = 1.0
+    mask = np.ones((2, 12), bool)
+    mask[0, 8] = False
+    options = {"initial_state": np.ones((2, 2)), "mask": mask}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of so short a run
+        statistics = lyapunov_statistics(step, inputs, **options)
+        late = lyapunov_statistics(step, inputs, warmup=4, **options)
+    np.testing.assert_array_equal(statistics.lost, [[0, 2], [0, 0]])
+    np.testing.assert_array_equal(late.lost, [[0, 1], [0, 0]])
+    np.testing.assert_array_equal(np.isneginf(statistics.exponents[:, 1]), [True, False])
 
 
 def test_a_sequence_in_which_everything_is_lost():

@@ -55,6 +55,7 @@ def test_one_entry_per_step_and_the_keys_of_one_layer(model):
         "flossing_loss",
         "lambda_1",
         "lambda_k",
+        "lost_directions",
         "flossing_skipped",
     }
     assert all(len(values) == 5 for values in history.history.values())
@@ -69,7 +70,7 @@ def test_keys_of_several_layers_are_prefixed(deep):
         *(
             f"{name}/{key}"
             for name in ("first", "second")
-            for key in ("flossing_loss", "lambda_1", "lambda_k")
+            for key in ("flossing_loss", "lambda_1", "lambda_k", "lost_directions")
         ),
     }
     # The loss is the mean over the layers; float32 rounding of one sum.
