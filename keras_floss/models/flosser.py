@@ -16,6 +16,7 @@ from keras_floss.lyapunov.checkpoints import memory_limit
 from keras_floss.lyapunov.checks import check_positive_int
 from keras_floss.lyapunov.recent import Recent
 from keras_floss.models.compilation import choose_jit_compile
+from keras_floss.models.flossing_optimizer import check_flossing_optimizer
 from keras_floss.models.flossing_pass import flossed_layers
 from keras_floss.models.history import StepHistory
 from keras_floss.models.program import FlossingProgram
@@ -51,7 +52,7 @@ class Flosser:
     def __init__(self, model, optimizer="adam", automatic=False):
         self.model = model
         self.automatic = automatic
-        self.optimizer = keras.optimizers.get(optimizer)
+        self.optimizer = check_flossing_optimizer(optimizer)
         self._programs = Recent(PROGRAMS)
         self._claimed = 0
         # A program has one frame to start from.
@@ -63,18 +64,18 @@ class Flosser:
         return iterations(self.optimizer)
 
     def begin_fit(self):
-        """Tells that a `fit` begins, before anything is restored; returns `iterations`."""
+        """Tells that a `fit` begins, before anything is restored."""
         self._claimed = self.iterations
-        return self.iterations
 
     def claim(self, steps):
         """Claims the next `steps` steps of this `fit`.
 
-        Returns how many of them were done before the `fit` was interrupted and restored.
+        Returns how many are left to do: some may have been done before the `fit` was
+        interrupted and restored.
         """
         done = min(max(self.iterations - self._claimed, 0), steps)
         self._claimed += steps
-        return done
+        return steps - done
 
     @_one_at_a_time
     def floss(self, x, steps=500, *, start=0, callbacks=(), verbose="auto", **settings):

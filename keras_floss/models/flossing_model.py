@@ -146,7 +146,9 @@ class FlossingModel(JointFlossing, keras.Model):
         Args:
             *args, **kwargs: as in `keras.Model.compile`.
             flossing_optimizer: a `keras.optimizers.Optimizer` or a name. It is separate
-                from the task's and keeps its state from one flossing to the next.
+                from the task's and keeps its state from one flossing to the next. It
+                cannot be `Ftrl` or `ScheduleFreeAdamW`, nor have `use_ema` or
+                `gradient_accumulation_steps`.
                 Defaults to `"adam"`, with Keras's learning rate of 1e-3 and no clipping.
                 With `global_clipnorm=0.1` the exponents of a RateRNN come to zero in
                 fewer steps.

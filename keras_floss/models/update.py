@@ -6,9 +6,9 @@ from keras_floss.lyapunov.custom_gradient import tie_gradients
 
 
 def iterations(optimizer):
-    """The number of updates that an optimiser has made."""
-    # Not `int(...)`, which a variable under a distribution strategy does not know.
-    return int(optimizer.iterations.numpy())
+    """The number of updates that an optimiser has made; of None, 0."""
+    # Not `int(...)` alone, which a variable under a distribution strategy does not know.
+    return 0 if optimizer is None else int(optimizer.iterations.numpy())
 
 
 def apply_if_finite(optimizer, result, variables):
@@ -21,8 +21,12 @@ def apply_if_finite(optimizer, result, variables):
     finite, gradients = result.finite(), result.gradients
     context = tf.distribute.get_replica_context()
 
+    # Flossing is never done in half precision, so that its loss needs no scaling.
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+
     def apply(gradients):
-        optimizer.apply(gradients, variables)
+        # What Keras divides by where the optimiser has a `loss_scale_factor`.
+        optimizer.apply([optimizer.scale_loss(g) for g in gradients], variables)
         tie_gradients()  # Keras sums over replicas, which has a gradient
         return True
 

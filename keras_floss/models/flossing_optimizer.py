@@ -1,0 +1,69 @@
+"""Which optimisers can floss."""
+
+import weakref
+
+import keras
+
+# Those of Keras that compute the weights from what they keep.
+_KEEP_WEIGHTS = tuple(
+    getattr(keras.optimizers, name)
+    for name in ("Ftrl", "ScheduleFreeAdamW")
+    if hasattr(keras.optimizers, name)
+)
+
+# Model -> {id of an optimiser: (it, what flosses the model in its place)}.
+_of_model = weakref.WeakKeyDictionary()
+# The optimisers that floss a model themselves.
+_taken = weakref.WeakSet()
+
+
+def check_flossing_optimizer(optimizer):
+    """The optimiser, made if it is a name, unless what it keeps would not serve flossing.
+
+    Flossing comes in passes, with training between them. An optimiser that keeps weights
+    of its own, an average of them, or a sum of gradients would carry what it has of before
+    the training into the weights of after it.
+    """
+    optimizer = keras.optimizers.get(optimizer)
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    for part in (inner, *getattr(inner, "optimizers", ())):
+        found = [
+            f"`{name}={value}`"
+            for name in ("use_ema", "gradient_accumulation_steps")
+            if (value := getattr(part, name, None))
+        ]
+        if isinstance(part, _KEEP_WEIGHTS):
+            found.append(f"`{type(part).__name__}`")
+        if found:
+            raise ValueError(
+                "A flossing optimiser must keep neither weights, nor averages of them, nor "
+                "sums of gradients from one flossing to the next, since the model may be "
+                "trained in between: take Adam or SGD, without averages, and in place of "
+                "accumulated gradients a larger `batch_size` of flossing. Received: "
+                f"{found[0]}"
+            )
+    return optimizer
+
+
+def optimizer_of(model, optimizer):
+    """The optimiser that flosses a model of which it was said that `optimizer` should.
+
+    That is `optimizer` itself for one model, the first, since it keeps state for each
+    weight; for any other it is a copy without the state, the same for all who ask.
+    """
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        return optimizer  # a name, which is another one each time
+    if optimizer is model.optimizer:
+        raise ValueError(
+            "The `optimizer` of a flossing callback must be another one than that of the "
+            "model's `compile`: each keeps state of its own."
+        )
+    known = _of_model.setdefault(model, {})
+    if id(optimizer) not in known:
+        own = optimizer
+        if optimizer.built or optimizer in _taken:
+            with model.distribute_strategy.scope():
+                own = type(optimizer).from_config(optimizer.get_config())
+        _taken.add(own)
+        known[id(optimizer)] = optimizer, own
+    return known[id(optimizer)][1]
