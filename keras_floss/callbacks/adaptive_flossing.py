@@ -15,7 +15,8 @@ class AdaptiveFlossing(ScheduledFlossing):
     less where training leaves the exponents alone and more where it does not.
     `Preflossing(x)` beside it flosses before the first update.
 
-    A run that goes on from a later epoch goes on counting, as in `PeriodicFlossing`.
+    It counts updates or epochs as `PeriodicFlossing` does: from one `fit` of a model to
+    the next, on from a later epoch, and from 0 for another model.
 
     Args:
         x: inputs to floss on, as in `Preflossing`.
@@ -30,9 +31,10 @@ class AdaptiveFlossing(ScheduledFlossing):
             model that has both callbacks wants the same `optimizer` object in both.
 
     Attributes:
-        looks: dict of lists, an entry for each look: `time` (updates or epochs),
-            `flossing_loss`, and `steps`, the number of flossing steps that followed.
-        history: a list with a `keras.callbacks.History` for each flossing;
+        looks: dict of lists, an entry for each look at the newest model: `time` (updates
+            or epochs), `flossing_loss`, and `steps`, the number of flossing steps that
+            followed.
+        history: a list with a `keras.callbacks.History` for each flossing of that model;
             `FlossingModel.floss` lists its keys.
 
     Raises:
@@ -61,6 +63,9 @@ class AdaptiveFlossing(ScheduledFlossing):
             check_positive_int("until", until)
         self.tolerance = tolerance
         self.until = until
+
+    def begin(self):
+        super().begin()
         self.looks = {"time": [], "flossing_loss": [], "steps": []}
 
     def on_time(self, number):

@@ -1,17 +1,20 @@
 """What the flossing callbacks share: data, settings, an engine."""
 
-import keras
-
+from keras_floss.callbacks.fresh_start import FreshStart
+from keras_floss.callbacks.run_count import RunCount
 from keras_floss.lyapunov.checks import check_positive_int
 from keras_floss.models import Flosser, FlossingModel
+from keras_floss.models.flossing_optimizer import check_flossing_optimizer, optimizer_of
 from keras_floss.models.settings import Settings
 
 
-class FlossingCallback(keras.callbacks.Callback):
+class FlossingCallback(FreshStart):
     """A callback that flosses the model that it is given to.
 
     The arguments are those of `Preflossing`.
     """
+
+    shared = ("x", "settings", "optimizer")
 
     def __init__(
         self,
@@ -44,25 +47,31 @@ class FlossingCallback(keras.callbacks.Callback):
             "seed": seed,
         }
         Settings(**self.settings)  # raises here what is wrong with them
+        if optimizer is not None:
+            check_flossing_optimizer(optimizer)
         self.optimizer = optimizer
         self.verbose = verbose
-        self.history = None
+        self.begin()
+
+    def begin(self):
+        # Of a plain model; kept for the state of its optimiser and its compiled programs.
         self._flosser = None
+        self._count = RunCount()
 
     @property
     def flosser(self):
         """The engine that flosses the model."""
         if isinstance(self.model, FlossingModel):
             return self.model.flosser
-        # Kept, for the state of its optimiser and its compiled programs.
-        if self._flosser is None or self._flosser.model is not self.model:
-            self._flosser = Flosser(self.model, self.optimizer or "adam")
+        if self._flosser is None:
+            optimizer = optimizer_of(self.model, self.optimizer or "adam")
+            self._flosser = Flosser(self.model, optimizer)
         return self._flosser
 
     @property
     def flossed(self):
-        """The number of flossing steps of this `fit` so far, before a kill too."""
-        return self.flosser.iterations - self._before
+        """The number of flossing steps of this run so far; see `RunCount`."""
+        return self._count.value
 
     def set_model(self, model):
         super().set_model(model)
@@ -71,18 +80,14 @@ class FlossingCallback(keras.callbacks.Callback):
                 "A `FlossingModel` flosses with the `flossing_optimizer` of its `compile`: "
                 "leave out `optimizer`."
             )
-        # Before any callback has restored anything.
-        self._before = self.flosser.begin_fit()
-        self._begun = False
+        self.flosser.begin_fit()
+        self._count.begin_fit(self.flosser.optimizer)
 
     def on_epoch_begin(self, epoch, logs=None):
-        # Not restored in this `fit`, but by whoever passed `initial_epoch`.
-        if epoch > 0 and not self._begun and not self.flossed:
-            self._before = 0
-        self._begun = True
+        self._count.on_epoch_begin(epoch)
 
     def floss(self, steps=None, callbacks=()):
-        """Takes flossing steps, on data that go on where this `fit` last flossed.
+        """Takes flossing steps, on data that go on where this run last flossed.
 
         Args:
             steps: how many. Defaults to None, the `steps` of this callback.

@@ -1,12 +1,11 @@
 """Turns h-detach off towards the end of training."""
 
-import keras
-
+from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.layers import HDetachLSTMCell
 from keras_floss.lyapunov.checks import check_int
 
 
-class HDetachAnnealing(keras.callbacks.Callback):
+class HDetachAnnealing(FreshStart):
     """Lets the whole gradient through from some epoch on, in every `HDetachLSTM`.
 
     Before that epoch each layer blocks the gradient at its `detach_rate`, from it on never.
@@ -14,8 +13,9 @@ class HDetachAnnealing(keras.callbacks.Callback):
     again without this callback, has them.
 
     Args:
-        start: the first epoch without h-detach, counted from 0; a negative number counts
-            from the end, and the paper's choice is the last 40 epochs, `start=-40`.
+        start: the first epoch without h-detach, in the numbers of each `fit`: from 0, or
+            from its `initial_epoch`. A negative number counts from the end of the `fit`,
+            and the paper's choice is the last 40 epochs, `start=-40`.
 
     Raises:
         ValueError: `start` is no integer; when training begins, a model without an
@@ -41,6 +41,9 @@ class HDetachAnnealing(keras.callbacks.Callback):
         super().__init__()
         check_int("start", start)
         self.start = start
+
+    def begin(self):
+        self._cells = []
 
     def on_train_begin(self, logs=None):
         cells = [c for c in self.model._flatten_layers() if isinstance(c, HDetachLSTMCell)]

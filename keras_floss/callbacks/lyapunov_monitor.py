@@ -5,8 +5,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss import plots
+from keras_floss.callbacks.epoch_clock import EpochClock
+from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.callbacks.monitor_pictures import pictures
-from keras_floss.callbacks.update_clock import UpdateClock
+from keras_floss.callbacks.update_clock import make_clock
 from keras_floss.lyapunov.checks import check_positive_int
 from keras_floss.models import Flosser
 from keras_floss.models.gradient_norms import gradient_norms
@@ -15,7 +17,7 @@ from keras_floss.models.settings import Settings
 from keras_floss.models.task_gradient import look_at_gradient
 
 
-class LyapunovMonitor(keras.callbacks.Callback):
+class LyapunovMonitor(FreshStart):
     """Watches the Lyapunov exponents of the recurrent layers during training.
 
     It looks at the same few sequences each time, before the first update and at the end
@@ -32,6 +34,9 @@ class LyapunovMonitor(keras.callbacks.Callback):
       of the task's loss in the inputs of the layer at the first and at the last valid
       step. The gradient vanishes on its way where the first is much smaller.
 
+    It counts updates or epochs as `PeriodicFlossing` does: from one `fit` of a model to
+    the next, and from 0, with an empty `history`, for another model.
+
     With several recurrent layers all of these are there by layer, as `<layer>/lambda_1`
     and so on, and `flossing_loss` is their mean too.
 
@@ -45,8 +50,9 @@ class LyapunovMonitor(keras.callbacks.Callback):
         log_dir: folder for TensorBoard, which gets a histogram of the exponents of each
             layer by time, and, where matplotlib is installed, pictures at the end of
             every epoch: the spectrum now and at the first look, the exponents by time,
-            and the norm of the gradient in the states by time step. Needs the package
-            tensorboard. Defaults to None, none.
+            and the norm of the gradient in the states by time step. Every model that the
+            monitor or a copy of it is given writes there. Needs the package tensorboard.
+            Defaults to None, none.
         window, target, warmup, layers, seed: as in `FlossingModel.floss`.
         qr_interval: number of steps from one QR to the next. Defaults to 1.
 
@@ -71,6 +77,8 @@ class LyapunovMonitor(keras.callbacks.Callback):
     ```
     """
 
+    shared = ("data", "settings", "_source", "_writer")
+
     def __init__(
         self,
         x,
@@ -90,7 +98,6 @@ class LyapunovMonitor(keras.callbacks.Callback):
         check_positive_int("batch_size", batch_size)
         check_positive_int("qr_interval", qr_interval)
         self.every = every
-        self._clock = None if every == "epoch" else UpdateClock(every)
         self.settings = {
             "window": window,
             "k": k,
@@ -106,38 +113,41 @@ class LyapunovMonitor(keras.callbacks.Callback):
         inputs = self.data[0]
         inputs = tuple(inputs) if isinstance(inputs, list) else inputs
         self._source = tf.data.Dataset.from_tensors((inputs,))
+        self._writer = _writer(log_dir) if log_dir else None
+        self.begin()
+
+    def begin(self):
+        self._epochs, self._clock = EpochClock(), make_clock(self.every)
         self.history = {}
         self._flosser = None
-        self._writer = _writer(log_dir) if log_dir else None
 
     def set_model(self, model):
         super().set_model(model)
-        if self._clock:
-            self._clock.set_model(model)
-        if self._flosser is None or self._flosser.model is not model:
+        self._epochs.set_model(model)
+        self._clock.set_model(model)
+        if self._flosser is None:
             self._flosser = Flosser(model)
-        self._started = False
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._clock:
-            self._clock.on_epoch_begin(epoch)
-        self._epoch = epoch
+        self._epochs.on_epoch_begin(epoch)
+        self._clock.on_epoch_begin(epoch)
 
     # The first look comes after the `on_epoch_begin` of every callback, in which the model
     # may be flossed.
     def on_train_batch_begin(self, batch, logs=None):
-        number = self._clock.on_train_batch_begin(batch) if self._clock else None
+        number = self._clock.on_train_batch_begin(batch)
         if number is not None:
             self.look(number * self.every)
-        elif not self._started:
-            self.look(self._epoch if self.every == "epoch" else self._clock.updates())
-        self._started = True
+        elif not self.history:
+            self.look(self._clock.done)
 
     def on_epoch_end(self, epoch, logs=None):
+        self._epochs.on_epoch_end()
+        self._clock.on_epoch_end()
         if self.every == "epoch":
-            self.look(epoch + 1)
+            self.look(self._clock.done)
         if self._writer is not None and plots.has_matplotlib():
-            self._draw(epoch + 1)
+            self._draw(self._epochs.done)
         if logs is not None:
             newest = {name: values[-1] for name, values in self.history.items()}
             logs |= {n: v for n, v in newest.items() if n != "time" and np.isscalar(v)}

@@ -5,7 +5,7 @@ from keras_floss.lyapunov.checks import check_positive_int
 
 
 class PeriodicFlossing(ScheduledFlossing):
-    """Flosses the recurrent layers of a model every so many updates of a `fit`.
+    """Flosses the recurrent layers of a model every so many updates.
 
     Training drifts away from the flossed state; the flossing paper flosses again during
     training, which extends the delays that can be learned. Its released code flosses 500
@@ -13,9 +13,12 @@ class PeriodicFlossing(ScheduledFlossing):
     and `PeriodicFlossing(x, every=100, times=2)` side by side. Flossing for the whole of
     training can do harm.
 
-    A run that goes on from a later epoch, by `initial_epoch` or because
-    `keras.callbacks.BackupAndRestore` found an interrupted run, goes on counting where it
-    was.
+    Updates are those of the model's optimiser since the callback was first given the
+    model. It goes on counting from one `fit` to the next, so that a loop of
+    `fit(epochs=1)` is one long run; for a new run make a new callback. Another model is a
+    new start: models that are trained by turns want a callback each. A run that goes on
+    from a later epoch, by `initial_epoch` or because `keras.callbacks.BackupAndRestore`
+    found an interrupted run, goes on counting where it was.
 
     Args:
         x: inputs to floss on, as in `Preflossing`.
@@ -28,8 +31,8 @@ class PeriodicFlossing(ScheduledFlossing):
             model that has both callbacks wants the same `optimizer` object in both.
 
     Attributes:
-        history: a list with a `keras.callbacks.History` for each flossing;
-            `FlossingModel.floss` lists its keys.
+        history: a list with a `keras.callbacks.History` for each flossing of the newest
+            model; `FlossingModel.floss` lists its keys.
 
     Raises:
         ValueError: a setting out of its range.

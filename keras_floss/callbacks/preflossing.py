@@ -1,20 +1,26 @@
 """Flossing before training."""
 
+import weakref
+
 import keras
 
 from keras_floss.callbacks.flossing_callback import FlossingCallback
 from keras_floss.lyapunov.checks import check_positive_int
 from keras_floss.models.update import iterations
 
+# Model -> the callbacks that have nothing more to do with it.
+_done_with = weakref.WeakKeyDictionary()
+
 
 class Preflossing(FlossingCallback):
     """Flosses the recurrent layers of a model before its first update.
 
-    Works with a `FlossingModel` and with any other `keras.Model`. It flosses once: when
-    the same callback is given to `fit` again, it does nothing. Nor does it when training
-    goes on from a later epoch than the first, by `initial_epoch` or because
-    `keras.callbacks.BackupAndRestore` found an interrupted run: the weights are then
-    those of a network that was flossed.
+    Works with a `FlossingModel` and with any other `keras.Model`. It flosses every model
+    that it is given to, once: when it is given to `fit` again with the same model, it does
+    nothing, whatever was done to the weights; a new callback flosses them again. Nor does
+    it when training goes on from a later epoch than the first, by `initial_epoch` or
+    because `keras.callbacks.BackupAndRestore` found an interrupted run: the weights are
+    then those of a network that was flossed.
 
     A `FlossingModel` is saved by the `keras.callbacks.BackupAndRestore` of the same `fit`
     while it is flossed and after, so that a run that is killed goes on where it was, in
@@ -29,14 +35,18 @@ class Preflossing(FlossingCallback):
         batch_size, window, k, target, warmup, qr_interval, layers, seed: as in
             `FlossingModel.floss`, with its defaults.
         optimizer: the flossing optimiser, or its name, for a plain Keras model. A
-            `FlossingModel` brings its own. Defaults to None, Adam with a learning rate of
-            1e-3.
+            `FlossingModel` brings its own. It is neither that of the model's `compile`, nor
+            one that keeps weights or sums of gradients (`Ftrl`, `ScheduleFreeAdamW`,
+            `use_ema`, `gradient_accumulation_steps`). It serves one model; for any further
+            one a copy with its settings does. Defaults to None, Adam with a learning rate
+            of 1e-3.
         verbose: as in `fit`. Defaults to `"auto"`, the verbosity of the `fit` that it is
             given to.
 
     Attributes:
         history: a `keras.callbacks.History` with an entry for each flossing step that it
-            took in this process, or None; `FlossingModel.floss` lists its keys.
+            took in this process on the newest model, or None; `FlossingModel.floss` lists
+            its keys.
 
     Raises:
         ValueError: a setting out of its range; when training begins, a model without a
@@ -62,19 +72,27 @@ class Preflossing(FlossingCallback):
         super().__init__(x, steps, **settings)
         check_positive_int("save_freq", save_freq)
         self.save_freq = save_freq
-        self._finished = False
+
+    def begin(self):
+        super().begin()
+        self.history = None
+
+    def set_model(self, model):
+        super().set_model(model)
+        self._done = self in _done_with.setdefault(model, weakref.WeakSet())
 
     # Not in `on_train_begin`: there other callbacks may still restore weights.
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
-        if self._finished or epoch > 0:
+        if self._done:
             return
-        done = self.flosser.claim(self.steps)
-        if done < self.steps:
+        left = 0 if epoch > 0 else self.flosser.claim(self.steps)
+        if left:
             back_up = BackUp(self.model, epoch, self.save_freq)
-            self.history = self.floss(self.steps - done, callbacks=[back_up])
+            self.history = self.floss(left, callbacks=[back_up])
             back_up.save()
-        self._finished = True
+        _done_with[self.model].add(self)
+        self._done = True
 
 
 class BackUp(keras.callbacks.Callback):

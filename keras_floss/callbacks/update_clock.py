@@ -1,17 +1,23 @@
-"""Counts the updates of a `fit`, across interruptions."""
+"""Counts the updates of a run, across interruptions."""
 
+import warnings
+
+from keras_floss.callbacks.epoch_clock import EpochClock
+from keras_floss.callbacks.run_count import RunCount
 from keras_floss.lyapunov.checks import check_positive_int
-from keras_floss.models.update import iterations
+
+
+def make_clock(every):
+    """The clock of `every`, which is `"epoch"` or a number of updates."""
+    return EpochClock() if every == "epoch" else UpdateClock(every)
 
 
 class UpdateClock:
     """Tells before a batch whether a multiple of `every` updates was just passed.
 
-    A callback that has one calls its methods from the Keras methods of the same time. The
-    count is that of the task's optimiser in this run: a run that goes on from a later
-    epoch, by `initial_epoch` or because `keras.callbacks.BackupAndRestore` found an
-    interrupted run, goes on counting where it was. Nothing is passed after the last
-    update, since no batch follows.
+    A callback that has one calls its methods from the Keras methods of the same time, and
+    makes a new one for another model. The count is that of the task's optimiser in this
+    run; see `RunCount`. Nothing is passed after the last update, since no batch follows.
 
     Args:
         every: number of updates.
@@ -20,22 +26,34 @@ class UpdateClock:
     def __init__(self, every):
         check_positive_int("every", every)
         self.every = every
-        self._start = self._passed = None
+        self._count = RunCount()
+        self._passed = None
 
     def set_model(self, model):
         """Before any callback has restored anything."""
         self._model = model
-        self._start, self._passed = self._iterations(), None
+        self._count.begin_fit(model.optimizer)
+        self._before = self.done
+
+    @property
+    def done(self):
+        """The number of updates of this run so far."""
+        return self._count.value
 
     def on_epoch_begin(self, epoch):
-        if self._passed is None:
-            # Not restored here, but by whoever passed `initial_epoch`.
-            if epoch > 0 and not self.updates():
-                self._start = 0
+        """Nothing is passed here."""
+        self._count.on_epoch_begin(epoch)
+        self._before_epoch = self.done
+        restored = self._before not in (None, self._before_epoch)
+        if (
+            self._passed is None
+            or restored
+            or self._before_epoch < self._passed * self.every  # loaded by hand
+        ):
             # The multiple that an interrupted run met last may not have been acted on.
-            last = max(self.updates() - self._model.steps_per_execution, 0)
+            last = max(self._before_epoch - self._model.steps_per_execution, 0)
             self._passed = last // self.every
-        self._before_epoch = self.updates()
+        self._before = None
 
     def on_train_batch_begin(self, batch):
         """How many multiples were passed so far, if that has changed; else None."""
@@ -43,15 +61,17 @@ class UpdateClock:
         # updates under way. It may count less than the batches (gradient accumulation).
         if (self._before_epoch + batch) // self.every <= self._passed:
             return None
-        now = self.updates() // self.every
+        now = self.done // self.every
         if now <= self._passed:
             return None
         self._passed = now
         return now
 
-    def updates(self):
-        """The number of updates of this run so far."""
-        return self._iterations() - self._start
-
-    def _iterations(self):
-        return iterations(self._model.optimizer)
+    def on_epoch_end(self):
+        """Warns of an epoch without an update, in which nothing can be passed."""
+        if self.done == self._before_epoch:
+            warnings.warn(
+                "`every` counts updates by the optimiser of the model's `compile`, which "
+                'made none in this epoch. Use `every="epoch"` if the model has others.',
+                stacklevel=2,
+            )

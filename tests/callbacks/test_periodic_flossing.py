@@ -89,11 +89,12 @@ def test_a_later_epoch_goes_on_counting():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_a_second_fit_counts_anew():
+def test_a_second_fit_goes_on_counting_and_a_new_callback_counts_anew():
     model = make_model()
     callback = Updates(every=4)
     assert fit(model, callback, epochs=1) == [4]
-    assert fit(model, callback, epochs=1) == [4, 9]
+    assert fit(model, callback, epochs=1) == [4, 8]
+    assert fit(model, Updates(every=4), epochs=1) == [14]
 
 
 def test_a_plain_model_keeps_its_flossing_optimizer():

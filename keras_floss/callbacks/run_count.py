@@ -1,0 +1,36 @@
+"""Counts what an optimiser does to a model, over its `fit`s and across interruptions."""
+
+from keras_floss.models.update import iterations
+
+
+class RunCount:
+    """The number of updates that an optimiser made in a run.
+
+    The run begins with the first `fit` that this is told of, and goes on in the next one.
+    Where it begins at a later epoch, by `initial_epoch` or because
+    `keras.callbacks.BackupAndRestore` found an interrupted run, it is that run which goes
+    on.
+    """
+
+    def __init__(self):
+        self._optimizer = None
+        self._start = 0
+        self._first = True
+
+    @property
+    def value(self):
+        """The number of updates so far."""
+        return iterations(self._optimizer) - self._start
+
+    def begin_fit(self, optimizer):
+        """Before any callback has restored anything."""
+        # A model that was compiled anew may have another optimiser.
+        done = self.value if self._optimizer is not None else 0
+        self._optimizer = optimizer
+        self._start = iterations(optimizer) - done
+
+    def on_epoch_begin(self, epoch):
+        # Not restored here, but by whoever passed `initial_epoch`.
+        if self._first and epoch > 0 and not self.value:
+            self._start = 0
+        self._first = False
