@@ -1,8 +1,10 @@
 """Flossing before training."""
 
+import warnings
 import weakref
 
 import keras
+import numpy as np
 
 from keras_floss.callbacks.flossing_callback import FlossingCallback
 from keras_floss.lyapunov.checks import check_positive_int
@@ -26,6 +28,11 @@ class Preflossing(FlossingCallback):
     while it is flossed and after, so that a run that is killed goes on where it was, in
     the middle of preflossing too. A plain Keras model does not carry the state of the
     flossing optimiser: if it is killed before its first epoch ends, it is flossed anew.
+
+    A kill while Keras writes a backup can leave a weights file that cannot be read: with
+    `BackupAndRestore(..., double_checkpoint=True)` the one before it takes its place.
+    Where there is no weights file at all, Keras goes on at a later epoch from fresh
+    weights: they are flossed then, with a warning.
 
     Args:
         x: inputs to floss on: an array or tensor, a batched `tf.data.Dataset`, a
@@ -75,24 +82,46 @@ class Preflossing(FlossingCallback):
 
     def begin(self):
         super().begin()
-        self.history = None
+        self.history = self._fresh = None
 
     def set_model(self, model):
         super().set_model(model)
         self._done = self in _done_with.setdefault(model, weakref.WeakSet())
+        if not self._done:
+            # Before any callback has restored anything.
+            self._fresh = iterations(model.optimizer), model.get_weights()
 
     # Not in `on_train_begin`: there other callbacks may still restore weights.
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
         if self._done:
             return
-        left = 0 if epoch > 0 else self.flosser.claim(self.steps)
+        left = 0 if self._past_first_update(epoch) else self.flosser.claim(self.steps)
         if left:
             back_up = BackUp(self.model, epoch, self.save_freq)
             self.history = self.floss(left, callbacks=[back_up])
             back_up.save()
         _done_with[self.model].add(self)
-        self._done = True
+        self._done, self._fresh = True, None
+
+    def _past_first_update(self, epoch):
+        """Whether the weights are those of a network that was trained."""
+        updates, weights = self._fresh
+        now = iterations(self.model.optimizer)
+        if epoch == 0:
+            # A backup whose epoch was lost, or not yet written.
+            return now > 0 and now != updates
+        # Where BackupAndRestore says at which epoch to go on, and not `initial_epoch`.
+        by_backup = getattr(self.model, "_initial_epoch", None)
+        # A model with optimisers of its own has no updates by this one.
+        fresh = now == 0 and all(map(np.array_equal, weights, self.model.get_weights()))
+        if by_backup and fresh:
+            warnings.warn(
+                f"`keras.callbacks.BackupAndRestore` goes on at epoch {epoch}, but there "
+                "were no weights in its backup: the model is a fresh one, and is flossed.",
+                stacklevel=2,
+            )
+        return not (by_backup and fresh)
 
 
 class BackUp(keras.callbacks.Callback):
