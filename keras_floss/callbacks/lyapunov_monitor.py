@@ -29,7 +29,7 @@ class LyapunovMonitor(FreshStart):
     - `lambda_1`, `lambda_k`: the first and the last exponent, mean over the sequences; per
       time step, natural logarithm.
     - `flossing_loss`: mean of `(λ_i − target)²`, ∞ where no direction is left.
-    - `lost_directions`: number of exponents that are −∞, mean over the sequences.
+    - `lost_directions`: number of exponents that are −∞ or NaN, mean over the sequences.
     - `gradient_first`, `gradient_last`, where there are targets: the norm of the gradient
       of the task's loss in the inputs of the layer at the first and at the last valid
       step. The gradient vanishes on its way where the first is much smaller.

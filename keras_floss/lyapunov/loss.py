@@ -22,7 +22,8 @@ def flossing_loss(exponents, counted, target=0.0):
         loss.
     """
     measured = (counted > 0)[:, None]
-    used = measured & ~collapsed(exponents)
+    collapsed = tf.math.is_inf(exponents) & (exponents < 0)
+    used = measured & ~collapsed
     # Inside and outside of the square: `where` alone would leave 0·∞ in the gradient.
     distance = tf.where(used, exponents, 0.0) - target
     square = tf.where(used, distance**2, 0.0)
@@ -30,8 +31,3 @@ def flossing_loss(exponents, counted, target=0.0):
     mean = tf.reduce_sum(square) / tf.maximum(number, 1.0)
     dead = tf.reduce_any(measured) & ~tf.reduce_any(used)
     return tf.where(dead, tf.cast(np.inf, mean.dtype), mean)
-
-
-def collapsed(exponents):
-    """Which directions have no finite exponent, because their tangent was lost."""
-    return tf.math.is_inf(exponents) & (exponents < 0)

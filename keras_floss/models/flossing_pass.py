@@ -5,7 +5,7 @@ import typing
 import keras
 import tensorflow as tf
 
-from keras_floss.lyapunov.loss import collapsed, flossing_loss
+from keras_floss.lyapunov.loss import flossing_loss
 from keras_floss.lyapunov.recurrent import Sequence, cut_batch, cut_window
 from keras_floss.lyapunov.schedule import extent
 from keras_floss.lyapunov.spectrum import Spectrum, sequence_spectrum
@@ -177,9 +177,9 @@ def mean_exponents(spectrum: Spectrum):
 
 
 def mean_lost(spectrum: Spectrum):
-    """The number of lost directions, the mean over the sequences with a counted step."""
+    """How many directions have no finite exponent, in a sequence with a counted step."""
     used = spectrum.counted > 0
-    lost = used[:, None] & collapsed(spectrum.exponents)
+    lost = used[:, None] & ~tf.math.is_finite(spectrum.exponents)
     number = tf.reduce_sum(tf.cast(lost, tf.float32))
     return number / tf.maximum(tf.reduce_sum(tf.cast(used, tf.float32)), 1.0)
 
