@@ -46,7 +46,9 @@ def pull(step, weights, inputs, states, frame, d_states, d_frame, variables=()):
                 tape.watch(v)
             targets = _push(step, *sources)
         cotangents = d_states, d_frame
-        return tape.gradient(targets, (sources, list(variables)), cotangents, ZERO)
+        gradients = tape.gradient(targets, (sources, list(variables)), cotangents, ZERO)
+        # What is gathered has sparse ones.
+        return tf.nest.map_structure(tf.convert_to_tensor, gradients)
 
     sources = weights, inputs, states, frame
     cotangents, d_variables = _run(step, adjoint, *sources, d_states, d_frame)

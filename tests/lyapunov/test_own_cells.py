@@ -95,3 +95,79 @@ def test_nested_states_are_all_in_the_state():
     exponents = lyapunov_exponents(Pair(dtype="float64"), np.ones((1, 200, 1)), warmup=100)
     # (0.5/2)^100 of misalignment.
     np.testing.assert_allclose(exponents[0], np.log([2, 0.5]), atol=1e-12)
+
+
+class Tokens(keras.layers.Layer):
+    """tanh(hU + e) with a row e of a table that the input names."""
+
+    def __init__(self, take, **kwargs):
+        super().__init__(**kwargs)
+        self.state_size = 3
+        self.take = take
+
+    def build(self, input_shape):
+        self.table = self.add_weight(shape=(4, 3), name="table")
+        self.u = self.add_weight(shape=(3, 3), name="u")
+
+    def call(self, inputs, states):
+        token = keras.ops.cast(keras.ops.abs(inputs[:, 0]) * 2, "int32") % 4
+        row = self.take(self.table, token)
+        h = keras.ops.tanh(states[0] @ self.u + row)
+        return h, [h]
+
+
+TAKES = {
+    "take": lambda table, token: keras.ops.take(table, token, axis=0),
+    "gather": lambda table, token: tf.gather(tf.convert_to_tensor(table), token),
+    "gather_nd": lambda table, token: tf.gather_nd(table.value, token[:, None]),
+    "and dense": lambda table, token: keras.ops.take(table, token, axis=0) * table[1],
+    "embedding_lookup": lambda table, token: tf.nn.embedding_lookup(table.value, token),
+}
+
+
+def check_difference(run, variable):
+    """A gradient along a direction against a central difference, in float64."""
+    _, gradient = run()
+    old, direction = variable.numpy(), np.random.default_rng(3).normal(size=variable.shape)
+    values = []
+    for h in (1e-5, -1e-5):
+        variable.assign(old + h * direction)
+        values.append(run()[0])
+    variable.assign(old)
+    expected = (values[0] - values[1]) / 2e-5
+    assert abs(expected) > 1e-2
+    np.testing.assert_allclose(np.sum(gradient * direction), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("take", TAKES)
+def test_rows_of_a_weight_that_a_cell_looks_up_have_a_gradient(take, xla):
+    cell, inputs = Tokens(TAKES[take], dtype="float64"), make_inputs(2, 8)
+    rnn = keras.layers.RNN(cell, dtype="float64")
+    keras.utils.set_random_seed(1)
+    rnn.build(inputs.shape)
+
+    def run():
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(lyapunov_exponents(rnn, inputs, 2))
+        return value, tape.gradient(value, cell.table.value)
+
+    check_difference(compiled(run, xla), cell.table)
+
+
+@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+def test_rows_of_a_variable_that_a_function_looks_up_have_a_gradient(xla):
+    table = tf.Variable(np.random.default_rng(0).standard_normal((4, 2)))
+
+    def step(state, x):
+        token = tf.cast(tf.abs(x[:, 0]) * 2, tf.int32) % 4
+        return tf.tanh(state * tf.gather(table, token) + tf.gather(table, 0))
+
+    def run():
+        with tf.GradientTape() as tape:
+            start = np.ones((2, 2))
+            exponents = lyapunov_exponents(step, make_inputs(2, 8), initial_state=start)
+            value = tf.reduce_sum(exponents * [1.0, 0.5])
+        return value, tf.convert_to_tensor(tape.gradient(value, table))
+
+    check_difference(compiled(run, xla), table)
