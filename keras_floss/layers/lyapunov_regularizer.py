@@ -13,6 +13,7 @@ from keras_floss.lyapunov.checks import (
     check_target,
 )
 from keras_floss.lyapunov.loss import flossing_loss
+from keras_floss.lyapunov.noise import Redraws
 from keras_floss.lyapunov.recurrent import (
     as_sequence,
     check_recurrent,
@@ -53,7 +54,8 @@ class LyapunovRegularizer(keras.layers.Wrapper):
             on. Defaults to None, all of them.
         warmup: number of first valid steps that are not counted. Defaults to 0.
         qr_interval: number of steps from one QR to the next. Defaults to 1.
-        seed: of the frame to start from. Defaults to 0.
+        seed: of the frame to start from, and of the noise of a cell that draws random
+            numbers, which is new at each training step. Defaults to 0.
 
     Call arguments:
         sequences: `(batch, time, features)`.
@@ -112,6 +114,7 @@ class LyapunovRegularizer(keras.layers.Wrapper):
         # TensorFlow's: a Keras variable would be a weight, and the weights of this layer
         # are those of the one it wraps.
         self.strength = tf.Variable(strength, trainable=False, dtype=tf.float32)
+        self._redraws = Redraws()
         self.batch_size = batch_size
         self.window = window
         self.warmup = warmup
@@ -153,6 +156,7 @@ class LyapunovRegularizer(keras.layers.Wrapper):
                 warmup=self.warmup,
                 qr_interval=self.qr_interval,
                 seed=self.seed,
+                redraw=self._redraws() if sequence.map.noisy else 0,
             )
             penalties.append(
                 flossing_loss(spectrum.exponents, spectrum.counted, self.target)

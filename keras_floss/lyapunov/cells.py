@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from keras_floss.lyapunov.activations import PRECISE
 from keras_floss.lyapunov.custom_gradient import tie_gradients
+from keras_floss.lyapunov.draws import depend_on_draws
 
 ACTIVATIONS = ("activation", "recurrent_activation")
 VECTORIZED = {
@@ -36,6 +37,7 @@ class CellMap:
         dtype: `"float64"` where the weights are float64, else `"float32"`.
         variables: the variables that a step depends on, after `trace`. (An initial
             state that is trained is a weight of the cell, but not of the map.)
+        noisy: a step draws random numbers, after `trace`.
         vectorizes: its derivatives may go through `tf.vectorized_map`.
     """
 
@@ -68,9 +70,10 @@ class CellMap:
         self.vectorizes = bool(layers) and all(map(_vectorizes, layers))
         self._features = None
         self.variables = None
+        self.noisy = None
 
     def trace(self, features):
-        """Finds `variables`, by the gradient of one step with `features` inputs."""
+        """Finds `variables` and `noisy`, by the gradient of one step."""
         if self._features == features:
             return self
 
@@ -82,6 +85,7 @@ class CellMap:
                 scope = keras.StatelessScope(zip(self._weights, values, strict=True))
                 with scope, self.precision():
                     _, new = self._run(tf.zeros((1, features), self.dtype), states)
+            self.noisy = depend_on_draws(new)
             used = [g is not None for g in tape.gradient(new, values)]
             self.variables = [v for v, u in zip(self._weights, used, strict=True) if u]
 

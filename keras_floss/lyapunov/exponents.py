@@ -29,6 +29,11 @@ def lyapunov_exponents(
     D variables in all; dropout is off; the arithmetic is float32, or float64 where the
     layer's weights are.
 
+    Where a step draws random numbers, by `keras.random` or `tf.random`, the exponents are
+    those along one noisy trajectory: the noise is new at each step, independent from
+    sequence to sequence, the same for all tangents and for the gradient, and reproducible
+    by `seed`. The layer's own generators of random numbers are left as they are.
+
     The result is differentiable in the weights, the inputs and the initial state, in
     graph mode and under XLA. Called eagerly it traces once per layer, shape, dtype and
     options, and then reuses the trace, until a Python value has changed that stands in
@@ -58,7 +63,8 @@ def lyapunov_exponents(
         qr_interval: number of steps from one QR to the next. More than 1 is faster;
             the exponents are the same until the tangents between two QRs become
             parallel to working precision. Defaults to 1.
-        seed: of the random orthonormal frame to start from. Defaults to 0.
+        seed: of the random orthonormal frame to start from, and of the noise of a step
+            that draws random numbers. Defaults to 0.
 
     Returns:
         `(batch, k)` tensor: exponents per time step, natural logarithm, in the order of
@@ -67,7 +73,9 @@ def lyapunov_exponents(
 
     Raises:
         ValueError: a setting out of its range, inputs that are not
-            `(batch, time, features)`, or a layer that is not recurrent.
+            `(batch, time, features)`, a layer that is not recurrent, or one that draws
+            random numbers in a way that cannot be the same for all tangents (in a loop, a
+            branch or a `tf.function`, or with parameters or a seed that vary).
 
     Example:
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.lyapunov.draws import depend_on_draws
 from keras_floss.lyapunov.schedule import extent
 
 
@@ -31,6 +32,7 @@ class FunctionMap:
         features: number of input features.
     """
 
+    noisy = None
     variables = ()
     vectorizes = False
 
@@ -51,9 +53,25 @@ class FunctionMap:
         self._driven = features > 0
         _check_arguments(step, name, self._driven)
 
+    def trace(self, inputs, states):
+        """Finds out whether the function is `noisy`."""
+        specs = [tf.TensorSpec(x.shape, self.dtype) for x in (inputs[:, 0], *states)]
+
+        def step(inputs, *states):
+            return self(inputs, states, ())
+
+        traced = tf.function(step, autograph=False).get_concrete_function(*specs)
+        self.noisy = depend_on_draws(traced.graph.outputs)
+        return self
+
     def values(self):
         """No weights."""
         return []
+
+    def with_output(self, inputs, states, values):
+        """As that of a `CellMap`; the output is the first state."""
+        new = self(inputs, states, values)
+        return new[0], new
 
     def __call__(self, inputs, states, values):
         """One step: inputs `(batch, features)`, states and result `(batch, d_i)`."""

@@ -121,6 +121,8 @@ def as_sequence(rnn, inputs, initial_state=None, mask=None):
             f"{step.sizes}, as tensors of shape (batch, size) with the batch of the "
             f"inputs. Received shapes: {[tuple(shape) for shape in given]}"
         )
+    if is_function(rnn):
+        step.trace(inputs, states)
     if mask is not None:
         # What stands in padding may be anything; 0·NaN in a gradient is NaN.
         inputs = tf.where(mask[..., None], inputs, tf.zeros_like(inputs))
@@ -172,6 +174,7 @@ def _own_initial_state(rnn, cell_map, batch):
     if getattr(rnn, "stateful", False) and rnn.states is not None:
         return [v.value for v in keras.tree.flatten(rnn.states)]
     if hasattr(rnn, "get_initial_state"):
-        with cell_map.precision():
+        # In the scope a random state does not move its seed generator on.
+        with keras.StatelessScope(), cell_map.precision():
             return rnn.get_initial_state(batch_size=batch)
     return [tf.zeros((batch, d), cell_map.dtype) for d in cell_map.sizes]

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_floss.lyapunov.checks import check_k, check_positive_int, check_schedule
 from keras_floss.lyapunov.jacobian import step_jacobians
+from keras_floss.lyapunov.noise import with_noise
 from keras_floss.lyapunov.product import log_singular_values
 from keras_floss.lyapunov.recurrent import Sequence
 from keras_floss.lyapunov.spectrum import sequence_spectrum
@@ -28,7 +29,8 @@ def jacobian_singular_values(
     horizon. The step Jacobians are those of the layer's dtype, the rest is float64 in
     NumPy. The error of `log σ_i` is about the rounding of the dtype times the condition
     number of a step Jacobian (rows that are small as a whole, those of saturated units,
-    do not count). It takes `batch · time · D²` numbers of memory, and the time of all D
+    do not count). The noise of a cell that draws random numbers is that of seed 0. It
+    takes `batch · time · D²` numbers of memory, and the time of all D
     singular values whatever k.
 
     Args:
@@ -201,7 +203,8 @@ def _check_horizon(horizon):
 
 def _jacobians(sequence, k, warmup, qr_interval, last):
     """The first `last` step Jacobians after the warm-up, and the number of valid ones."""
-    step, inputs, states, mask = sequence
+    # Before the steps are cut and sorted, as in the exponents.
+    step, inputs, states, mask = with_noise(sequence)
     check_k(k, step.dim, step.name)
     time = inputs.shape[1]
     check_schedule(warmup, qr_interval, time)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_floss.lyapunov.checks import check_k, check_schedule
 from keras_floss.lyapunov.flow import tangent_flow
 from keras_floss.lyapunov.frame import initial_frame
+from keras_floss.lyapunov.noise import with_noise
 from keras_floss.lyapunov.recurrent import Sequence
 from keras_floss.lyapunov.schedule import Schedule, extent, make_schedule
 
@@ -38,14 +39,18 @@ class FlowArguments(typing.NamedTuple):
     schedule: Schedule
 
 
-def flow_arguments(sequence: Sequence, k=None, warmup=0, qr_interval=1, seed=0, frame=None):
+def flow_arguments(
+    sequence: Sequence, k=None, warmup=0, qr_interval=1, seed=0, frame=None, redraw=0
+):
     """A `Sequence` and its settings as `FlowArguments`; raises for bad settings.
 
-    `frame`, `(k, D)`, stands for a `k` and a `seed` that are not to be in the trace.
+    `frame`, `(k, D)`, stands for a `k` and a `seed` that are not to be in the trace; the
+    noise is then that of `seed`, a scalar tensor.
     `warmup` may be a scalar tensor where the number of steps is known only at run time,
-    and `qr_interval` where it is chosen at run time.
+    and `qr_interval` where it is chosen at run time. `redraw`, an int or a scalar tensor:
+    another number, other noise in a noisy cell.
     """
-    step, inputs, states, mask = sequence
+    step, inputs, states, mask = with_noise(sequence, seed, redraw)
     if not tf.is_tensor(warmup):
         known = 1 if tf.is_tensor(qr_interval) else qr_interval
         check_schedule(warmup, known, inputs.shape[1])

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from keras_floss.lyapunov.noise import with_noise
 from keras_floss.lyapunov.schedule import extent
 
 
@@ -23,7 +24,7 @@ def state_gradients(sequence, d_outputs, d_final=(), zero_output_for_mask=False)
         `(gradients, carried)`, both lists of `(time, batch, d_i)`: the gradient in each
         state, and the part of it that comes from the states of the step after.
     """
-    step, inputs, states, mask = sequence
+    step, inputs, states, mask = with_noise(sequence)
     batch, time = extent(inputs, 0), extent(inputs, 1)
     inputs = tf.transpose(inputs, (1, 0, 2))
     valid = None if mask is None else tf.transpose(mask)[..., None]

@@ -11,6 +11,7 @@ from keras_floss.lyapunov.checks import check_k, check_positive_int, check_sched
 from keras_floss.lyapunov.fingerprint import fingerprint
 from keras_floss.lyapunov.frame import initial_frame
 from keras_floss.lyapunov.functions import is_function
+from keras_floss.lyapunov.noise import noise_seed
 from keras_floss.lyapunov.recent import Recent
 from keras_floss.lyapunov.recurrent import as_map, as_sequence, prepare
 
@@ -26,7 +27,8 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
 
     Args:
         function: takes a `Sequence` and the settings, and returns tensors. Where there is
-            a `seed` among these it also takes a `frame` in place of `k` and `seed`.
+            a `seed` among these it also takes a `frame` in place of `k`, and a tensor as
+            `seed`, which is then that of the noise.
         rnn, inputs, initial_state, mask: as in `lyapunov_exponents`.
         **settings: `k`, `warmup`, `qr_interval` and others.
     """
@@ -37,13 +39,14 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
     if not tf.executing_eagerly():
         return function(as_sequence(rnn, inputs, initial_state, mask), **settings)
     # Variables cannot be made while a function is traced for the second time.
-    arguments = [*prepare(rnn, inputs, initial_state, mask), None]
+    arguments = [*prepare(rnn, inputs, initial_state, mask), None, None]
     if "seed" in settings:
         # An argument of the trace, which is then the same for every seed.
         step = as_map(rnn, *arguments[:2])
         k = check_k(settings.pop("k"), step.dim, step.name)
-        frame = initial_frame(k, step.dim, settings.pop("seed"))
-        arguments[-1] = tf.constant(frame, step.dtype)
+        seed = settings.pop("seed")
+        frame = tf.constant(initial_frame(k, step.dim, seed), step.dtype)
+        arguments[-2:] = frame, noise_seed(seed)
     call = functools.partial(_call, function, rnn, settings)
     # What a function reads, from anywhere, no fingerprint would know for certain.
     if is_function(rnn) or not hasattr(rnn, "__dict__"):
@@ -51,9 +54,9 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
     return call_kept(rnn, (function, *settings.items()), call, arguments)
 
 
-def _call(function, rnn, settings, inputs, initial_state, mask, frame):
+def _call(function, rnn, settings, inputs, initial_state, mask, frame, seed):
     if frame is not None:
-        settings = {**settings, "frame": frame}
+        settings = {**settings, "frame": frame, "seed": seed}
     return function(as_sequence(rnn, inputs, initial_state, mask), **settings)
 
 

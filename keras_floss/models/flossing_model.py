@@ -262,8 +262,9 @@ class FlossingModel(JointFlossing, keras.Model):
                 QR at every step. The more alike the exponents, the more it saves. Defaults
                 to 1.
             layers: recurrent layers to floss, as names or layers. Defaults to None, all.
-            seed: of the shuffling of arrays and of the starting frame. Defaults to None:
-                shuffled anew each time, the same frame always.
+            seed: of the shuffling of arrays, of the starting frame, and of the noise of
+                cells that draw random numbers, which is new at each step. Defaults to None:
+                shuffled anew each time, the same frame and noise always.
             verbose: as in `fit`. Defaults to `"auto"`, a progress bar.
 
         Returns:
@@ -318,7 +319,8 @@ class FlossingModel(JointFlossing, keras.Model):
             qr_interval: number of steps from one QR to the next. Defaults to 1.
             batch_size: number of sequences at a time, of arrays. Defaults to None, 32.
             steps: number of batches to take of a `tf.data.Dataset`. Defaults to None, all.
-            seed: of the starting frame. Defaults to 0.
+            seed: of the starting frame, and of the noise of cells that draw random
+                numbers. Defaults to 0.
             verbose: as in `predict`. Defaults to 0.
 
         Returns:

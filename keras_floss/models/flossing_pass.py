@@ -28,14 +28,21 @@ class FlossingPass:
         settings: a `Settings`.
         interval: what `make_interval` makes of their `qr_interval`.
         frames: `{name: variable}`, the frames to start from. None: those of the seed.
+        seed: of the noise in cells, a variable. None: that of the settings.
+        redraw: gives a number when it is called, another at each step; noisy cells draw
+            anew by it. None: they draw the same at each step.
     """
 
-    def __init__(self, model, layers, settings, interval, frames=None):
+    def __init__(
+        self, model, layers, settings, interval, frames=None, seed=None, redraw=None
+    ):
         self.model = model
         self.layers = layers
         self.settings = settings
         self.interval = interval
         self.frames = frames or {}
+        self.seed = settings.seed or 0 if seed is None else seed
+        self.redraw = redraw
 
     def sequences(self, inputs):
         """`{layer name: [Sequence of each call]}`: what the layers run over, cut."""
@@ -48,8 +55,8 @@ class FlossingPass:
             for name, calls in recorded.items()
         }
 
-    def spectra(self, sequences, qr_interval):
-        """`{layer name: [Spectrum of each call]}`."""
+    def spectra(self, sequences, qr_interval, redraw=0):
+        """`{layer name: [Spectrum of each call]}`; for `redraw` see `flow_arguments`."""
         return {
             name: [
                 sequence_spectrum(
@@ -57,8 +64,9 @@ class FlossingPass:
                     self.settings.k_of(name, sequence.map.dim),
                     warmup=self.settings.warmup_of(extent(sequence.inputs, 1)),
                     qr_interval=qr_interval,
-                    seed=self.settings.seed or 0,
+                    seed=self.seed,
                     frame=self.frames.get(name),
+                    redraw=redraw,
                 )
                 for sequence in calls
             ]
@@ -82,9 +90,14 @@ class FlossingPass:
                 f"{', '.join(sequences)} are frozen (`trainable` is False)."
             )
 
+        noisy = any(s.map.noisy for calls in sequences.values() for s in calls)
+        # Before `compute`: a pass that is repeated has the same noise.
+        redraw = self.redraw() if noisy and self.redraw else 0
+
         def compute(qr_interval):
             with tf.GradientTape() as tape:
-                result = self._pass(self.spectra(sequences, qr_interval), qr_interval)
+                spectra = self.spectra(sequences, qr_interval, redraw)
+                result = self._pass(spectra, qr_interval)
                 # Whoever applies gradients sums them over replicas.
                 share = result.loss / _replicas()
             gradients = tape.gradient(share, [v.value for v in variables])

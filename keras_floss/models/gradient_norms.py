@@ -51,7 +51,9 @@ def gradient_norms(model, x, y=None, sample_weight=None, *, layers=None):
     The loss is that which the model was compiled with, in inference mode: no dropout, no
     h-detach. The gradient within a recurrent layer is computed in float32 (float64 for a
     float64 layer), whatever the dtype policy. It is traced once per model, shapes and
-    layers, and anew where the model was changed or compiled since.
+    layers, and anew where the model was changed or compiled since. A cell that draws random
+    numbers draws others there, the same at each look, than in the pass of the model that
+    gives the loss.
 
     Args:
         model: a compiled `keras.Model`, functional or subclassed, with recurrent layers.

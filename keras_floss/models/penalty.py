@@ -6,6 +6,7 @@ import threading
 import keras
 import tensorflow as tf
 
+from keras_floss.lyapunov.noise import Redraws
 from keras_floss.models.flossing_pass import FlossingPass, flossed_layers
 from keras_floss.models.qr_interval import make_interval
 from keras_floss.models.settings import Settings
@@ -27,6 +28,7 @@ class Penalty:
         # be those of the plain model.
         self.strength = tf.Variable(strength, trainable=False, dtype=tf.float32)
         self._interval = make_interval(settings.qr_interval)
+        self._redraws = Redraws()
         # MirroredStrategy traces its replicas in threads.
         self._local = threading.local()
 
@@ -53,7 +55,9 @@ class Penalty:
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
 
         def compute():
-            flossing_pass = FlossingPass(self.model, layers, self.settings, self._interval)
+            flossing_pass = FlossingPass(
+                self.model, layers, self.settings, self._interval, redraw=self._redraws
+            )
             result, flossed = flossing_pass.gradients(inputs)
             variables.extend(flossed)
             finite = result.finite()

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_floss.lyapunov.cells import CellMap
 from keras_floss.lyapunov.fingerprint import fingerprint
 from keras_floss.lyapunov.frame import initial_frame
+from keras_floss.lyapunov.noise import noise_seed
 from keras_floss.models.flossing_pass import FlossingPass
 from keras_floss.models.qr_interval import make_interval
 from keras_floss.models.source import inputs_of
@@ -36,7 +37,15 @@ class FlossingProgram(keras.Model):
         # In a lambda, which Keras does not track: the weights are the other model's.
         interval = make_interval(settings.qr_interval)
         frames = {name: _frame(settings, name, x) for name, x in layers.items()}
-        flossing_pass = FlossingPass(model, layers, settings, interval, frames)
+        flossing_pass = FlossingPass(
+            model,
+            layers,
+            settings,
+            interval,
+            frames,
+            tf.Variable(0, trainable=False, dtype=tf.int64),
+            lambda: self.optimizer.iterations.value,
+        )
         self._pass = lambda: flossing_pass
         self._frozen = lambda: None  # nothing is traced
         self.layer_names = tuple(layers)
@@ -58,7 +67,8 @@ class FlossingProgram(keras.Model):
         return fingerprint(self._pass().model, options, precision, keras.config.floatx())
 
     def set_seed(self, seed):
-        """Sets the frames to start from, which are no part of what is traced."""
+        """Sets the frames to start from and the noise, no parts of what is traced."""
+        self._pass().seed.assign(noise_seed(seed))
         for frame in self._pass().frames.values():
             frame.assign(initial_frame(*frame.shape, seed))
 

@@ -31,7 +31,7 @@ class Settings:
             the released code of the flossing paper, but at most half of the window.
         qr_interval: number of steps from one QR to the next, or `"auto"`.
         layers: names of the recurrent layers, or None for all.
-        seed: of the shuffling and of the frame to start from.
+        seed: of the shuffling, of the frame to start from, and of noise in cells.
     """
 
     batch_size: int | None = 1
