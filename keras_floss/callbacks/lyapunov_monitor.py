@@ -9,8 +9,9 @@ from keras_floss.callbacks.epoch_clock import EpochClock
 from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.callbacks.monitor_pictures import pictures
 from keras_floss.callbacks.update_clock import make_clock
-from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.lyapunov.checks import check_dense, check_positive_int
 from keras_floss.models import Flosser
+from keras_floss.models.fixed_batch import fixed_batch
 from keras_floss.models.gradient_norms import gradient_norms
 from keras_floss.models.input_gradients import gradient_ends
 from keras_floss.models.settings import Settings
@@ -46,7 +47,9 @@ class LyapunovMonitor(FreshStart):
             the first batch is kept.
         every: `"epoch"`, or a number of updates. Defaults to `"epoch"`.
         k: number of exponents: an int, None for all, or a dict by layer name.
-        batch_size: number of sequences, the first ones. Defaults to 16.
+        batch_size: number of sequences, the first ones. Defaults to None: 16, or fewer
+            where the model takes fewer at a time (`stateful=True`, or inputs of a given
+            batch).
         log_dir: folder for TensorBoard, which gets a histogram of the exponents of each
             layer by time, and, where matplotlib is installed, pictures at the end of
             every epoch: the spectrum now and at the first look, the exponents by time,
@@ -85,7 +88,7 @@ class LyapunovMonitor(FreshStart):
         every="epoch",
         k=None,
         *,
-        batch_size=16,
+        batch_size=None,
         log_dir=None,
         window=None,
         target=0.0,
@@ -95,7 +98,8 @@ class LyapunovMonitor(FreshStart):
         seed=None,
     ):
         super().__init__()
-        check_positive_int("batch_size", batch_size)
+        if batch_size is not None:
+            check_positive_int("batch_size", batch_size)
         check_positive_int("qr_interval", qr_interval)
         self.every = every
         self.settings = {
@@ -108,11 +112,8 @@ class LyapunovMonitor(FreshStart):
             "seed": seed,
         }
         Settings(**self.settings)  # raises here what is wrong with them
-        self.data = _first_batch(x, batch_size)
-        # A list would be one tensor to tf.data.
-        inputs = self.data[0]
-        inputs = tuple(inputs) if isinstance(inputs, list) else inputs
-        self._source = tf.data.Dataset.from_tensors((inputs,))
+        self._cut = batch_size is None
+        self._keep(_first_batch(x, batch_size or 16))
         self._writer = _writer(log_dir) if log_dir else None
         self.begin()
 
@@ -121,8 +122,17 @@ class LyapunovMonitor(FreshStart):
         self.history = {}
         self._flosser = None
 
+    def _keep(self, data):
+        self.data = data
+        # A list would be one tensor to tf.data.
+        inputs = tuple(data[0]) if isinstance(data[0], list) else data[0]
+        self._source = tf.data.Dataset.from_tensors((inputs,))
+
     def set_model(self, model):
         super().set_model(model)
+        size, _ = fixed_batch(model)
+        if self._cut and size is not None:
+            self._keep(keras.tree.map_structure(lambda a: a[:size], self.data))
         self._epochs.set_model(model)
         self._clock.set_model(model)
         if self._flosser is None:
@@ -216,6 +226,7 @@ def _first_batch(x, batch_size):
     parts = keras.utils.unpack_x_y_sample_weight(x) if isinstance(x, tuple) and x else (x,)
     while len(parts) > 1 and parts[-1] is None:
         parts = parts[:-1]
+    check_dense(parts)
     flat = keras.tree.flatten(parts)
     if not flat or not all(len(a) for a in flat):
         raise ValueError("There is nothing to look at: `x` has no sequence.")

@@ -15,7 +15,7 @@ from keras_floss.experiments.verdict import verdict
 from keras_floss.lyapunov import ConditionNumber, condition_number, lyapunov_statistics
 from keras_floss.lyapunov.cells import CellMap
 from keras_floss.lyapunov.checks import check_positive_int
-from keras_floss.models.recording import by_call, choose_layers, record, recurrent_layers
+from keras_floss.models.recording import by_run, choose_layers, record, recurrent_layers
 
 # Numbers that the step Jacobians of a sequence may take in memory.
 AT_MOST = 2**27
@@ -100,11 +100,11 @@ def spectrum(
 
 
 def calls(model, inputs, layers=None):
-    """`{name: Call}` of the recurrent layers when the model gets these inputs."""
+    """`{name: Run}` of the recurrent layers when the model gets these inputs."""
     inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
     available = choose_layers(recurrent_layers(model), layers)
     try:
-        return by_call(record(model, inputs, available)[0])
+        return by_run(record(model, inputs, available)[0])
     except (LookupError, TypeError, tf.errors.OpError) as error:
         shapes = keras.tree.map_structure(lambda a: tuple(a.shape), inputs)
         raise ValueError(
@@ -114,7 +114,7 @@ def calls(model, inputs, layers=None):
 
 
 def report(name, call, k=None, warmup=0):
-    """The `LayerReport` of one call."""
+    """The `LayerReport` of one `Run`."""
     states = CellMap(call.layer.cell, name).dim
     steps = call.inputs.shape[1]
     k = None if k is None else min(k, states)

@@ -142,6 +142,12 @@ class LyapunovRegularizer(keras.layers.Wrapper):
         )
 
     def _penalty(self, sequences, initial_state, mask):
+        if sequences.shape[1] == 1:
+            raise ValueError(
+                f"`{self.name}` is called on one time step, from which no exponent can be "
+                "told: call a LyapunovRegularizer on whole sequences. What flosses a layer "
+                "that is called step by step is `keras_floss.FlossingModel`."
+            )
         layers = directions(self.layer).values()
         states = [initial_state]
         if len(layers) == 2:

@@ -10,6 +10,7 @@ the precision of their derivatives where they saturate.
 
 import contextlib
 import inspect
+import math
 import numbers
 
 import keras
@@ -33,11 +34,13 @@ class CellMap:
 
     Attributes:
         dim: D, the number of state variables of one sequence.
-        sizes: `d_i`, the sizes of the single states.
+        sizes: `d_i`, the sizes of the single states, and
+        shapes: their shapes for the cell, which flat vectors stand for here.
         dtype: `"float64"` where the weights are float64, else `"float32"`.
         variables: the variables that a step depends on, after `trace`. (An initial
             state that is trained is a weight of the cell, but not of the map.)
         noisy: a step draws random numbers, after `trace`.
+        output_is_state: the output of the cell is its only state; after `trace`.
         vectorizes: its derivatives may go through `tf.vectorized_map`.
     """
 
@@ -50,10 +53,17 @@ class CellMap:
         sizes = keras.tree.flatten(self._structure)
         if not all(isinstance(d, numbers.Integral) and d > 0 for d in sizes):
             raise ValueError(
-                f"The states of `{self.name}` must be vectors: `state_size` is to "
-                f"hold positive integers. Received: {size}"
+                f"`state_size` of `{self.name}` must hold positive integers. Received: "
+                f"{size}"
             )
-        self.sizes = [int(d) for d in sizes]
+        self.shapes = [(int(d),) for d in sizes]
+        if keras.tree.is_nested(size) and hasattr(cell, "get_initial_state"):
+            # A tuple is the shape of a matrix, or several vectors: this tells.
+            with keras.StatelessScope():
+                start = cell.get_initial_state(batch_size=1)
+            self._structure = start if keras.tree.is_nested(start) else [start]
+            self.shapes = [tuple(s.shape[1:]) for s in keras.tree.flatten(start)]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
         self.dim = sum(self.sizes)
         is_float = keras.backend.is_float_dtype
         self._weights = [v for v in getattr(cell, "variables", []) if is_float(v.dtype)]
@@ -61,6 +71,13 @@ class CellMap:
         dtypes = [v.dtype for v in self._weights] or [
             getattr(cell, "variable_dtype", "float32")
         ]
+        half = {"float16", "bfloat16"}.intersection(dtypes)
+        if half:
+            raise ValueError(
+                f"The weights of `{self.name}` must be float32 or float64. Received: "
+                f'{half.pop()}. A dtype policy such as "mixed_float16" computes in half '
+                "precision and keeps float32 weights."
+            )
         self.dtype = "float64" if "float64" in dtypes else "float32"
         call = cell.call if hasattr(cell, "call") else cell
         self._call = cell if callable(cell) else call
@@ -71,6 +88,7 @@ class CellMap:
         self._features = None
         self.variables = None
         self.noisy = None
+        self.output_is_state = None
 
     def trace(self, features):
         """Finds `variables` and `noisy`, by the gradient of one step."""
@@ -84,8 +102,9 @@ class CellMap:
                 tape.watch(values)
                 scope = keras.StatelessScope(zip(self._weights, values, strict=True))
                 with scope, self.precision():
-                    _, new = self._run(tf.zeros((1, features), self.dtype), states)
+                    output, new = self._run(tf.zeros((1, features), self.dtype), states)
             self.noisy = depend_on_draws(new)
+            self.output_is_state = len(new) == 1 and output is new[0]
             used = [g is not None for g in tape.gradient(new, values)]
             self.variables = [v for v, u in zip(self._weights, used, strict=True) if u]
 
@@ -108,11 +127,36 @@ class CellMap:
             return self._run(inputs, states)
 
     def _run(self, inputs, states):
-        states = keras.tree.pack_sequence_as(self._structure, states)
-        output, states = self._call(inputs, states, **self._kwargs)
+        shaped = [
+            tf.reshape(s, (-1, *shape)) if len(shape) > 1 else s
+            for s, shape in zip(states, self.shapes, strict=True)
+        ]
+        shaped = keras.tree.pack_sequence_as(self._structure, shaped)
+        try:
+            output, states = self._call(inputs, shaped, **self._kwargs)
+        except Exception as error:
+            raise ValueError(
+                f"The cell of `{self.name}` must return `(output, states)` when it is "
+                "called on its own, as `cell(inputs, states)`. What a layer hands to its "
+                "cell besides (attention, constants) is not supported: concatenate it to "
+                f"the inputs of each step. What failed: {error}"
+            ) from error
         tie_gradients()
         states = keras.tree.flatten(states)
-        new = [tf.cast(s, self.dtype) for s in states]
+        if len(states) != len(self.sizes) or not all(
+            tf.is_tensor(s) and s.shape[1:].is_compatible_with(shape)
+            for s, shape in zip(states, self.shapes, strict=True)
+        ):
+            raise ValueError(
+                f"The cell of `{self.name}` must return its states as tensors of shape "
+                f"(batch, *size), with the sizes {self.shapes}. Received: {states}"
+            )
+        new = [
+            tf.reshape(tf.cast(s, self.dtype), (-1, size))
+            if len(shape) > 1
+            else tf.cast(s, self.dtype)
+            for s, shape, size in zip(states, self.shapes, self.sizes, strict=True)
+        ]
         for state, cast in zip(states, new, strict=True):
             if output is state:
                 return cast, new

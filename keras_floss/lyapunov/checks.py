@@ -3,7 +3,9 @@
 import math
 import numbers
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 
 def check_int(name, value):
@@ -82,6 +84,28 @@ def check_strength(strength):
         raise ValueError(
             f"`strength` must be a finite number of at least 0. Received: {strength!r}"
         )
+
+
+def check_dense(inputs):
+    """Sequences in tensors or arrays that are neither ragged nor sparse."""
+    for x in keras.tree.flatten(inputs):
+        if isinstance(x, tf.RaggedTensor | tf.SparseTensor):
+            way = (
+                "fill it up with `.to_tensor()`, and mask what was filled in"
+                if isinstance(x, tf.RaggedTensor)
+                else "make it dense with `tf.sparse.to_dense`"
+            )
+            raise ValueError(
+                "Sequences must be dense: (batch, time, ...) with the same number of steps "
+                f"for all. Received a {type(x).__name__}: {way}."
+            )
+        rows = isinstance(x, np.ndarray) and x.dtype.hasobject and x.size
+        if rows and isinstance(x.flat[0], np.ndarray | list):
+            raise ValueError(
+                "Sequences must be arrays of numbers, with as many steps in each. Received "
+                "an array of arrays: fill up the shorter ones with "
+                "`keras.utils.pad_sequences`, and mask what was filled in."
+            )
 
 
 def _is_int(value):

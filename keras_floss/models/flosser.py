@@ -13,9 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.lyapunov.checkpoints import memory_limit
-from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.lyapunov.checks import check_dense, check_positive_int
 from keras_floss.lyapunov.recent import Recent
 from keras_floss.models.compilation import choose_jit_compile
+from keras_floss.models.fixed_batch import build, fixed_batch
 from keras_floss.models.flossing_optimizer import check_flossing_optimizer
 from keras_floss.models.flossing_pass import flossed_layers
 from keras_floss.models.history import StepHistory
@@ -119,9 +120,12 @@ class Flosser:
             x = x if steps is None else x.take(steps)
         elif steps is not None:
             raise ValueError("`steps` is the number of batches of a `tf.data.Dataset`.")
+        check_dense(x)
         known = isinstance(x, tf.data.Dataset | keras.utils.PyDataset)
         first = peek(x)[0] if known else keras.tree.map_structure(lambda a: a[:1], x)
         program = self._program(settings, first, self.model.steps_per_execution)
+        if not known:
+            batch_size = batch_size or fixed_batch(self.model)[0]
         return program.predict(x, batch_size=batch_size, verbose=verbose)
 
     def build_optimizer(self):
@@ -146,10 +150,16 @@ class Flosser:
 
     def _program(self, settings, batch, steps_per_execution, steps=1):
         """The Keras model that takes flossing steps with these settings."""
-        if not self.model.built:
-            self.model(
-                keras.tree.map_structure(lambda a: tf.convert_to_tensor(a[:1]), batch)
+        check_dense(batch)
+        if any(0 in np.shape(a) for a in keras.tree.flatten(batch)):
+            shapes = [np.shape(a) for a in keras.tree.flatten(batch)]
+            raise ValueError(
+                "There must be one sequence or more, of one time step or more. Received "
+                f"inputs of shapes {shapes}."
             )
+        if not self.model.built:
+            first = keras.tree.map_structure(lambda a: tf.convert_to_tensor(a[:1]), batch)
+            build(self.model, first)
         layers = flossed_layers(self.model, settings)
         window = settings.window or _time_steps(batch)
         jit_compile = choose_jit_compile(self.model, layers, steps * window, self.automatic)

@@ -326,8 +326,8 @@ class FlossingModel(JointFlossing, keras.Model):
         Returns:
             `{layer name: (sequences, k) array}`, per time step, natural logarithm. A
             Bidirectional has `name/forward` and `name/backward`; a layer that is called
-            several times has the mean over its calls. Where names repeat, `layer.path`
-            is the key.
+            several times has the mean over its calls, but calls that hand the states on
+            are one. Where names repeat, `layer.path` is the key.
         """
         return self.flosser.spectrum(
             x,

@@ -46,13 +46,11 @@ class FlossingPass:
 
     def sequences(self, inputs):
         """`{layer name: [Sequence of each call]}`: what the layers run over, cut."""
-        # A stateful layer wants its whole batch; `_cut` then takes the first ones.
-        if not any(layer.stateful for layer in self.layers.values()):
-            inputs = keras.tree.map_structure(self._first, inputs)
+        inputs = keras.tree.map_structure(self._first, inputs)
         recorded, _ = record(self.model, inputs, self.layers)
         return {
-            name: [self._cut(call.sequence()) for call in calls]
-            for name, calls in recorded.items()
+            name: [self._cut(run.sequence()) for run in runs]
+            for name, runs in recorded.items()
         }
 
     def spectra(self, sequences, qr_interval, redraw=0):

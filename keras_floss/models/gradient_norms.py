@@ -1,13 +1,16 @@
 """How the gradient of the task's loss comes back through time: the public function."""
 
+import math
 import typing
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.lyapunov.checks import check_dense
 from keras_floss.lyapunov.state_gradients import state_gradients
-from keras_floss.models.recording import by_call, record
+from keras_floss.models.fixed_batch import build
+from keras_floss.models.recording import by_run, record
 from keras_floss.models.task_gradient import look_at_gradient
 
 
@@ -62,7 +65,8 @@ def gradient_norms(model, x, y=None, sample_weight=None, *, layers=None):
 
     Returns:
         `{layer name: LayerGradients}`; Bidirectional: `name/forward`, `name/backward`. A
-        layer that is called several times has an entry for each call: `name/call_1`, ...
+        layer that is called several times has an entry for each call: `name/call_1`, ...;
+        but calls that hand the states on, from one to the next, are one.
 
     Raises:
         ValueError: a model that is not compiled, one without a recurrent layer, or one
@@ -86,11 +90,12 @@ def gradient_norms(model, x, y=None, sample_weight=None, *, layers=None):
     """
     if not tf.executing_eagerly():
         raise ValueError("`gradient_norms` gives NumPy arrays: call it eagerly.")
+    check_dense(x)
     x, y, sample_weight = keras.tree.map_structure(
         lambda a: None if a is None else tf.convert_to_tensor(a), (x, y, sample_weight)
     )
     if not model.built:
-        model(x)
+        build(model, x)
     result = look_at_gradient(_gradients, model, layers, (x, y, sample_weight))
     return {
         name: LayerGradients(
@@ -107,43 +112,74 @@ def _gradients(model, layers, x, y, sample_weight):
     with tf.GradientTape() as tape:
         recorded, outputs = record(model, x, layers, watch=tape)
         loss = model.compute_loss(x, y, outputs, sample_weight, training=False)
-    calls = by_call(recorded)
-    d_outputs, d_kernels = tape.gradient(
+    runs = by_run(recorded)
+    d_calls, d_kernels = tape.gradient(
         loss,
         (
-            {name: call.outputs for name, call in calls.items()},
-            {name: _kernels(call.layer) for name, call in calls.items()},
+            {
+                name: [(c.output, c.states, c.entered) for c in run.calls]
+                for name, run in runs.items()
+            },
+            {name: _kernels(run.layer) for name, run in runs.items()},
         ),
         unconnected_gradients=tf.UnconnectedGradients.ZERO,
     )
     result = {}
-    for name, call in calls.items():
-        d_sequence, d_final = _by_step(call, d_outputs[name])
+    for name, run in runs.items():
+        d_outputs, d_states = _by_step(run, d_calls[name])
         gradients, carried = state_gradients(
-            call.sequence(), d_sequence, d_final, call.layer.zero_output_for_mask
+            run.sequence(), d_outputs, d_states, run.layer.zero_output_for_mask
         )
         result[name] = (
             tf.sqrt(sum(tf.reduce_sum(g**2, axis=(1, 2)) for g in gradients)),
-            _cell_share(call.layer.cell, carried),
+            _cell_share(run.layer.cell, carried),
             d_kernels[name],
         )
     return result
 
 
-def _by_step(call, d_outputs):
-    """Gradients in the output of every step `(batch, time, d)`, and in the final states."""
-    d_output, *d_final = d_outputs
-    if not call.layer.return_sequences:
-        steps = tf.shape(call.inputs)[1]
-        d_output = tf.pad(d_output[:, None], [[0, 0], [steps - 1, 0], [0, 0]])
-    return d_output, d_final
+def _by_step(run, d_calls):
+    """Gradients in the output of every step, and in the states after it.
+
+    Args:
+        d_calls: `(in the output, in the final states, in the initial state)` of each call.
+
+    Returns:
+        `(batch, time, outputs)`, and a list of `(batch, time, d_i)` or an empty list.
+    """
+    d_outputs, d_states = [], []
+    following = [d_entered for *_, d_entered in d_calls[1:]] + [[]]
+    for call, (d_output, d_final, _), d_next in zip(
+        run.calls, d_calls, following, strict=True
+    ):
+        before = tf.shape(call.inputs)[1] - 1
+
+        def at_end(d, before=before):
+            d = tf.reshape(d, (tf.shape(d)[0], 1, math.prod(d.shape[1:])))
+            return tf.pad(d, [[0, 0], [before, 0], [0, 0]])
+
+        if not call.layer.return_sequences:
+            d_output = at_end(d_output)
+        if call.mask is not None:
+            # Until its first valid step a call puts out zeros.
+            mask = call.mask[:, ::-1] if call.layer.go_backwards else call.mask
+            begun = tf.cumsum(tf.cast(mask, d_output.dtype), axis=1)[..., None] > 0
+            d_output = tf.where(begun, d_output, tf.zeros_like(d_output))
+        d_outputs.append(d_output)
+        # What comes through the next call comes through the steps that follow.
+        d_final = d_final or [tf.zeros_like(d) for d in d_calls[-1][-1]]
+        d_next = d_next or [tf.zeros_like(d) for d in d_final]
+        d_states.append([at_end(a - b) for a, b in zip(d_final, d_next, strict=True)])
+    return tf.concat(d_outputs, axis=1), [
+        tf.concat(parts, axis=1) for parts in zip(*d_states, strict=True)
+    ]
 
 
 def _cell_share(cell, carried):
     """`(time − 1,)`, of the gradients that come into h and c from the step after."""
     if not isinstance(cell, keras.layers.LSTMCell):
         return None
-    h, c = (tf.reduce_sum(g[:-1] ** 2, axis=(1, 2)) for g in carried)
+    h, c = (tf.reduce_sum(g[1:] ** 2, axis=(1, 2)) for g in carried)
     return c / (h + c)
 
 

@@ -28,17 +28,23 @@ def gradient_ends(model, layers, x, y, sample_weight=None):
         x, y, sample_weight: the batch.
     """
     with tf.GradientTape() as tape:
-        calls, outputs = record(model, x, layers, watch=tape)
+        recorded, outputs = record(model, x, layers, watch=tape)
         loss = model.compute_loss(x, y, outputs, sample_weight, training=False)
     gradients = tape.gradient(
         loss,
-        {name: [call.inputs for call in each] for name, each in calls.items()},
+        {
+            name: [[call.inputs for call in run.calls] for run in runs]
+            for name, runs in recorded.items()
+        },
         unconnected_gradients=tf.UnconnectedGradients.ZERO,
     )
     result = {}
-    for name, each in calls.items():
-        ends = [_ends(g, call.mask) for g, call in zip(gradients[name], each, strict=True)]
-        # Of a shared layer, the mean over its calls.
+    for name, runs in recorded.items():
+        ends = [
+            _ends(run.join(g), run.mask)
+            for g, run in zip(gradients[name], runs, strict=True)
+        ]
+        # Of a layer with several runs, the mean over them.
         result[name] = Ends(*(sum(x) / len(ends) for x in zip(*ends, strict=True)))
     return result
 

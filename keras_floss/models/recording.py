@@ -9,26 +9,13 @@ layers that are shared, nested, masked, wrapped or inside a subclassed model.
 import contextlib
 import inspect
 import threading
-import typing
 
 import keras
 import tensorflow as tf
 
-from keras_floss.lyapunov.recurrent import as_sequence, directions
-
-
-class Call(typing.NamedTuple):
-    """One call of a recurrent layer: its arguments, and the list of its outputs."""
-
-    layer: keras.layers.RNN
-    inputs: tf.Tensor
-    initial_state: list | None
-    mask: tf.Tensor | None
-    outputs: list
-
-    def sequence(self):
-        """The call as a `Sequence`."""
-        return as_sequence(self.layer, self.inputs, self.initial_state, self.mask)
+from keras_floss.lyapunov.recurrent import directions
+from keras_floss.models.fixed_batch import check_batch, fill, walk
+from keras_floss.models.runs import Call, as_runs
 
 
 def recurrent_layers(model):
@@ -39,14 +26,22 @@ def recurrent_layers(model):
     """
     # id of a recurrent layer -> (it, the layer that names it, direction or "")
     found = {}
-    for layer in _walk(model):
+    for layer in walk(model):
         if isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional):
             for direction, rnn in directions(layer).items():
                 found.setdefault(id(rnn), (rnn, layer, direction))
     if not found:
+        cells = [layer.name for layer in walk(model) if hasattr(layer, "state_size")]
         raise ValueError(
             f"The model `{model.name}` has no recurrent layer (`keras.layers.RNN`) whose "
             "Lyapunov exponents could be computed."
+            + (
+                f" It has a cell, `{cells[0]}`: make it a layer, `keras.layers.RNN(cell, "
+                "return_state=True)`, and call that instead, on whole sequences or step by "
+                "step with the states handed on as `initial_state`."
+                if cells
+                else ""
+            )
         )
     layers = {id(layer): layer for _, layer, _ in found.values()}
     every = [layer.name for layer in layers.values()]
@@ -60,13 +55,6 @@ def recurrent_layers(model):
         f"{names[id(layer)]}/{direction}" if direction else names[id(layer)]: rnn
         for rnn, layer, direction in found.values()
     }
-
-
-def _walk(layer):
-    """A layer and all layers in it, in order. (All at once, Keras turns them round.)"""
-    yield layer
-    for inner in layer._flatten_layers(include_self=False, recursive=False):
-        yield from _walk(inner)
 
 
 def choose_layers(available, chosen):
@@ -96,44 +84,68 @@ def choose_layers(available, chosen):
 
 
 def record(model, inputs, layers, watch=None):
-    """Calls the model on `inputs`, not training, and notes the calls of its layers.
+    """Calls the model on `inputs`, not training, and notes what its layers run over.
 
     Args:
         watch: a GradientTape to watch the inputs and outputs of the layers, or None.
 
     Returns:
-        `({name: [Call, ...]}, outputs)`, the outputs being those of the model.
+        `({name: [Run, ...]}, outputs)`, the outputs being those of the model. A batch that
+        is too small for the model is filled up before and cut after.
     """
     graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-    with _recording(list(layers.values()), watch) as calls:
-        outputs = model(inputs, training=False)
-    result = {name: [] for name in layers}
+    filled, rows, size = fill(inputs, model)
+    try:
+        with _recording(list(layers.values()), watch) as calls:
+            outputs = model(filled, training=False)
+    except Exception as error:
+        check_batch(inputs, model)
+        if graph and getattr(model, "run_eagerly", False):
+            raise ValueError(
+                f"The model `{model.name}` is compiled with `run_eagerly=True`, but its "
+                "exponents and gradients are computed in a graph: what its layers do in "
+                "`call` must be TensorFlow or `keras.ops`, without `.numpy()`, or stand "
+                f"in a `tf.py_function`. What failed: {error}"
+            ) from error
+        raise
+    result = {}
     for name, layer in layers.items():
-        result[name] = [c for c in calls if c.layer is layer]
+        own = [c for c in calls if c.layer is layer]
         inner = graph and any(
             tf.is_symbolic_tensor(x) and x.graph is not graph
-            for x in keras.tree.flatten([c[1:] for c in result[name]])
+            for x in keras.tree.flatten([c[1:] for c in own])
         )
-        if inner or not result[name]:
+        if inner or not own:
             raise ValueError(
                 f"The inputs of the recurrent layer `{name}` cannot be reached: it is "
                 + (
-                    "called inside a loop or a function of the model's own."
+                    "called inside a TensorFlow loop or a `tf.function` of the model's "
+                    "own. Call it on whole sequences, or in a plain Python loop that hands "
+                    "the states on,"
                     if inner
-                    else "never called when the model is."
+                    else "never called when the model is, unless in a `tf.function` of the "
+                    "model's own. Call the layer, and not its cell, in plain Python,"
                 )
-                + " Wrap it in `keras_floss.LyapunovRegularizer` instead, or name the "
-                "layers to floss in `layers`."
+                + " or name the layers to floss in `layers`."
             )
+        result[name] = as_runs(name, own)
+    if rows is not None:
+        outputs = keras.tree.map_structure(lambda x: x[:rows], outputs)
+        # Under a tape the copies stay, with the gradients, which are zero.
+        if watch is None:
+            result = {
+                name: [run.first(rows, size) for run in runs]
+                for name, runs in result.items()
+            }
     return result, outputs
 
 
-def by_call(recorded):
-    """`{name: Call}` of what `record` noted; a layer called again has `name/call_1`, ..."""
+def by_run(recorded):
+    """`{name: Run}` of what `record` noted; a layer with several has `name/call_1`, ..."""
     return {
-        name if len(calls) == 1 else f"{name}/call_{number}": call
-        for name, calls in recorded.items()
-        for number, call in enumerate(calls, start=1)
+        name if len(runs) == 1 else f"{name}/call_{number}": run
+        for name, runs in recorded.items()
+        for number, run in enumerate(runs, start=1)
     }
 
 
@@ -147,8 +159,8 @@ _local = threading.local()
 @contextlib.contextmanager
 def _recording(layers, watch):
     calls = []
-    before = getattr(_local, "calls", (None, None))
-    _local.calls = calls, watch
+    before = vars(_local).copy()
+    _local.calls, _local.watch, _local.states = calls, watch, {}
     with _lock:
         for layer in layers:
             if id(layer) not in _patched:
@@ -157,7 +169,8 @@ def _recording(layers, watch):
     try:
         yield calls
     finally:
-        _local.calls = before
+        vars(_local).clear()
+        vars(_local).update(before)
         with _lock:
             for layer in layers:
                 _patched[id(layer)][0] -= 1
@@ -165,52 +178,93 @@ def _recording(layers, watch):
                     _patched.pop(id(layer))[1]()
 
 
+class _State:
+    """A state variable of a stateful layer that stays as it is while it is recorded.
+
+    What is assigned to it is kept until the recording ends.
+    """
+
+    def __init__(self, variable):
+        self._variable = variable
+
+    @property
+    def value(self):
+        states = getattr(_local, "states", {})
+        return states.get(id(self), tf.convert_to_tensor(self._variable.value))
+
+    def __tf_tensor__(self, dtype=None, name=None):
+        return tf.convert_to_tensor(self.value, dtype)
+
+    def assign(self, value):
+        if hasattr(_local, "states"):
+            _local.states[id(self)] = value
+        else:  # a thread that records nothing
+            self._variable.assign(value)
+
+
 def _patch(layer):
     """Puts the recorder in place of `layer.call`; returns what takes it out again."""
     original = layer.call
     signature = inspect.signature(original)
     first = next(iter(signature.parameters))
+    known = (first, "initial_state", "mask", "training")
     # On the cuDNN path a Bidirectional does not call its layers; a stateful layer would
     # store the state that this call ends in.
-    changed = {"use_cudnn": False, "stateful": False}
-    old = {name: getattr(layer, name) for name in changed if hasattr(layer, name)}
+    changed = {"use_cudnn": False}
+    kept = []
+    if layer.stateful and layer.states is not None:
+        changed["states"] = keras.tree.map_structure(_State, layer.states)
+        kept = keras.tree.flatten(changed["states"])
 
     def recorder(*args, **kwargs):
         bound = signature.bind(*args, **kwargs)
-        if old["stateful"] and bound.arguments.get("initial_state") is None:
-            bound.arguments["initial_state"] = [
-                v.value for v in keras.tree.flatten(layer.states)
-            ]
-        calls, watch = getattr(_local, "calls", (None, None))
+        arguments = bound.arguments
+        if kept and arguments.get("initial_state") is None:
+            arguments["initial_state"] = keras.tree.map_structure(
+                lambda state: state.value, changed["states"]
+            )
+        calls = getattr(_local, "calls", None)
+        watch = getattr(_local, "watch", None)
+        given, entered = arguments.get("initial_state"), []
         if watch is not None:
-            # A tensor of its own for each call, which nothing else depends on.
-            bound.arguments[first] = tf.identity(bound.arguments[first])
-            watch.watch(bound.arguments[first])
+            # Tensors of its own for each call, which nothing else depends on.
+            arguments[first] = tf.identity(arguments[first])
+            if given is not None:
+                arguments["initial_state"] = keras.tree.map_structure(tf.identity, given)
+                entered = keras.tree.flatten(arguments["initial_state"])
+            watch.watch([arguments[first], *entered])
         outputs = original(*bound.args, **bound.kwargs)
         if watch is not None:
             outputs = keras.tree.map_structure(tf.identity, outputs)
-            watch.watch(keras.tree.flatten(outputs))
+        output, *states = keras.tree.flatten(outputs)
+        if kept:
+            states = states or [tf.identity(state.value) for state in kept]
+            for state, value in zip(kept, states, strict=True):
+                state.assign(value)
+        if watch is not None:
+            watch.watch([output, *states])
         if calls is not None:
-            arguments = bound.arguments
+            mask = arguments.get("mask")
+            more = [
+                name
+                for name in arguments
+                if name not in known
+                and any(map(tf.is_tensor, keras.tree.flatten(arguments[name])))
+            ]
             calls.append(
-                Call(
-                    layer,
-                    arguments[first],
-                    arguments.get("initial_state"),
-                    arguments.get("mask"),
-                    keras.tree.flatten(outputs),
-                )
+                Call(layer, arguments[first], given, mask, output, states, entered, more)
             )
         return outputs
 
+    changed["call"] = recorder
     # Past Keras's own __setattr__, which would track what it is given.
-    for name in old:
-        setattr(layer, name, changed[name])
-    layer.__dict__["call"] = recorder
+    attributes = layer.__dict__
+    old = {name: attributes[name] for name in changed if name in attributes}
+    attributes.update(changed)
 
     def undo():
-        del layer.__dict__["call"]
-        for name, value in old.items():
-            setattr(layer, name, value)
+        for name in changed:
+            attributes.pop(name)
+        attributes.update(old)
 
     return undo

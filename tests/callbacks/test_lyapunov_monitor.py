@@ -494,7 +494,6 @@ def test_a_model_with_two_inputs(kind):
         {"every": 1.5},
         {"k": 0},
         {"batch_size": 0},
-        {"batch_size": None},
         {"window": 0},
         {"warmup": -1},
         {"qr_interval": 0},
