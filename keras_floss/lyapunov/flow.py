@@ -54,7 +54,16 @@ def tangent_flow(step, weights, inputs, states, frame, schedule):
 
         return (stretch, collapsed, largest_spread(logarithm, lost)), gradient
 
-    return flow(inputs, *weights, *states)
+    try:
+        return flow(inputs, *weights, *states)
+    except TypeError as error:
+        if "variant" not in str(error):
+            raise
+        raise ValueError(
+            "`tf.autodiff.ForwardAccumulator` does not pass through exponents that a graph "
+            "computes: under it, call `lyapunov_exponents` eagerly, outside of any "
+            f"`tf.function`. What failed: {error}"
+        ) from error
 
 
 def stretch_by_step(step, weights, inputs, states, frame, schedule):

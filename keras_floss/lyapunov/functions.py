@@ -47,6 +47,7 @@ class FunctionMap:
                 f"several such. Received shapes: {[tuple(s) for s in shapes]}"
             )
         self.sizes = [s[1] for s in shapes]
+        self.shapes = [(d,) for d in self.sizes]
         self.dim = sum(self.sizes)
         dtypes = [s.dtype for s in keras.tree.flatten(states)]
         self.dtype = "float64" if tf.float64 in dtypes else "float32"

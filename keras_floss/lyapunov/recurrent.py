@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_floss.lyapunov.cells import CellMap
+from keras_floss.lyapunov.checks import check_dense
 from keras_floss.lyapunov.functions import FunctionMap, function_inputs, is_function
 from keras_floss.lyapunov.schedule import extent
 
@@ -43,6 +44,20 @@ def check_recurrent(rnn):
         )
 
 
+def check_taped():
+    """Raises ValueError where no tape records, as inside of `tf.recompute_grad`."""
+    x = tf.constant(0.0)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.identity(x)
+    if tape.gradient(y, x) is None:
+        raise ValueError(
+            "Exponents cannot be computed inside of `tf.recompute_grad`, where no tape "
+            "records: leave them outside of it. What it would save they save themselves, "
+            "with checkpoints along long sequences."
+        )
+
+
 def directions(rnn):
     """`{"forward": layer, "backward": layer}` of a Bidirectional, else `{"": rnn}`."""
     if isinstance(rnn, keras.layers.Bidirectional):
@@ -57,6 +72,8 @@ def prepare(rnn, inputs, initial_state=None, mask=None):
         `(inputs, initial_state, mask)`.
     """
     check_recurrent(rnn)
+    check_dense(inputs)
+    check_taped()
     if is_function(rnn):
         inputs, initial_state = function_inputs(rnn, inputs, initial_state)
     inputs = tf.convert_to_tensor(inputs)
@@ -66,6 +83,11 @@ def prepare(rnn, inputs, initial_state=None, mask=None):
             f"The inputs of `{name}` must be of shape (batch, time, features) with a known "
             "number of features; layers with other inputs (ConvLSTM, say) are not "
             f"supported. Received inputs of shape {inputs.shape}."
+        )
+    if inputs.shape[1] == 0:
+        raise ValueError(
+            f"The inputs of `{name}` have no time step. Received inputs of shape "
+            f"{inputs.shape}."
         )
     if inputs.dtype.is_complex or inputs.dtype == tf.string:
         raise ValueError(
@@ -113,7 +135,7 @@ def as_sequence(rnn, inputs, initial_state=None, mask=None):
         tf.cast(tf.convert_to_tensor(s), step.dtype)
         for s in keras.tree.flatten(initial_state)
     ]
-    wanted = [tf.TensorShape((inputs.shape[0], d)) for d in step.sizes]
+    wanted = [tf.TensorShape((inputs.shape[0], *shape)) for shape in step.shapes]
     given = [s.shape for s in states]
     if len(given) != len(wanted) or not all(map(_compatible, given, wanted)):
         raise ValueError(
@@ -121,6 +143,11 @@ def as_sequence(rnn, inputs, initial_state=None, mask=None):
             f"{step.sizes}, as tensors of shape (batch, size) with the batch of the "
             f"inputs. Received shapes: {[tuple(shape) for shape in given]}"
         )
+    # A matrix is a vector from here on.
+    states = [
+        tf.reshape(s, (-1, size)) if s.shape.rank > 2 else s
+        for s, size in zip(states, step.sizes, strict=True)
+    ]
     if is_function(rnn):
         step.trace(inputs, states)
     if mask is not None:

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.lyapunov.checks import check_dense
 from keras_floss.models.autotune import without_autotune
 
 
@@ -28,6 +29,7 @@ def endless(x, batch_size, seed=None):
         return x
     x = inputs_of(x)
     x = tuple(x) if isinstance(x, list) else x
+    check_dense(x)
     sizes = {np.shape(a)[0] for a in keras.tree.flatten(x) if np.ndim(a)}
     if len(sizes) != 1 or 0 in sizes:
         raise ValueError(
