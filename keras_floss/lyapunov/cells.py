@@ -134,7 +134,7 @@ class CellMap:
         shaped = keras.tree.pack_sequence_as(self._structure, shaped)
         try:
             output, states = self._call(inputs, shaped, **self._kwargs)
-        except Exception as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(
                 f"The cell of `{self.name}` must return `(output, states)` when it is "
                 "called on its own, as `cell(inputs, states)`. What a layer hands to its "
