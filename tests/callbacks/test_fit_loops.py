@@ -52,7 +52,7 @@ MAKE = {
     "monitor": lambda: LyapunovMonitor(X, k=1),
     "monitor of updates": lambda: LyapunovMonitor(X, every=7, k=1),
 }
-FAST = [("updates", False), ("epochs", False), ("monitor", False), ("monitor", True)]
+FAST = [("updates", False), ("epochs", False), ("monitor", False)]
 SLOW = [(kind, by_hand) for kind in MAKE for by_hand in (False, True)]
 
 
@@ -112,6 +112,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_and_restored_in_the_same_process(tmp_path):
     """With the same model and callback, as one does in a notebook."""
     settings = {"every": 5, "tolerance": 1e-9, **FLOSSING}

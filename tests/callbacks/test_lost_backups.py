@@ -59,7 +59,7 @@ def killed(tmp_path):
 
 
 @KINDS
-@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("first", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_backup_without_weights_is_a_fresh_model_and_flossed(wrapped, first, killed):
     folder, _ = killed(wrapped)
     (folder / "latest.weights.h5").unlink()

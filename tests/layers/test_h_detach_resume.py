@@ -36,6 +36,8 @@ FORMS = {
     ),
     "FlossingModel": lambda: HDetachLSTM(UNITS, 0.5),
 }
+FAST = "layer", "seeded", "FlossingModel"
+EACH = [f if f in FAST else pytest.param(f, marks=pytest.mark.slow) for f in FORMS]
 
 
 def make(form):
@@ -85,7 +87,7 @@ def assert_same(ours, theirs):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", EACH)
 def test_a_restored_run_ends_as_the_unbroken_one(form, tmp_path):
     unbroken = run(form, tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -110,7 +112,7 @@ def test_a_killed_run_ends_as_the_unbroken_one(tmp_path):
     assert_same(run("layer", tmp_path), unbroken)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", EACH)
 def test_a_loaded_model_goes_on_as_the_saved_one(form, tmp_path):
     model = make(form)
     fit(model)

@@ -147,7 +147,12 @@ def with_a_custom_gradient():
 
 @pytest.mark.parametrize(
     "make",
-    [looked_at_function, looked_at_layer, looked_at_cell, with_a_custom_gradient],
+    [
+        looked_at_function,
+        pytest.param(looked_at_layer, marks=pytest.mark.slow),
+        looked_at_cell,
+        pytest.param(with_a_custom_gradient, marks=pytest.mark.slow),
+    ],
     ids=lambda f: f.__name__,
 )
 def test_what_was_looked_at_goes(make):
@@ -165,6 +170,7 @@ def test_graphs_go_with_their_layers():
     assert graphs() == before
 
 
+@pytest.mark.slow
 def test_of_many_settings_few_traces_are_kept():
     layer, cell = counting_layer()
     activations = []
@@ -177,6 +183,7 @@ def test_of_many_settings_few_traces_are_kept():
     assert sum(reference() is not None for reference in activations) <= 20
 
 
+@pytest.mark.slow
 def test_a_trace_that_is_used_again_and_again_is_kept():
     layer, cell = counting_layer()
     lyapunov_exponents(layer, X)
@@ -222,6 +229,7 @@ def test_a_layer_that_was_looked_at_is_saved_and_copied(tmp_path):
     model.export(tmp_path / "exported", verbose=False)
 
 
+@pytest.mark.slow
 def test_threads_that_trace_one_layer_at_once_do_not_disturb_each_other():
     def make():
         keras.utils.set_random_seed(0)
