@@ -30,6 +30,7 @@ def test_outputs_and_spectra_are_those_of_the_model_that_was_saved(saved):
         np.testing.assert_allclose(exponents, answers[name], err_msg=name, **close)
 
 
+@pytest.mark.slow
 def test_a_loaded_model_trains_on(saved):
     model, _ = saved
     loss = model.fit(inputs(), targets(), epochs=2, verbose=0).history["loss"]

@@ -31,7 +31,10 @@ KINDS = pytest.mark.parametrize(
     [
         lambda: Preflossing(data(), optimizer=keras.optimizers.Adam(0.01), **FLOSSING),
         lambda: PeriodicFlossing(data(), every="epoch", times=1, **FLOSSING),
-        lambda: AdaptiveFlossing(data(), every=3, tolerance=1e-9, **FLOSSING),
+        pytest.param(
+            lambda: AdaptiveFlossing(data(), every=3, tolerance=1e-9, **FLOSSING),
+            marks=pytest.mark.slow,
+        ),
         lambda: LyapunovMonitor(data(), every=3, k=1),
         lambda: HDetachAnnealing(1),
     ],

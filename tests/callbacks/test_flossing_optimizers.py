@@ -110,6 +110,7 @@ def test_a_scale_of_the_loss_changes_nothing(make):
     ],
     ids=["name", "clipped", "decay", "schedule", "scaled"],
 )
+@pytest.mark.slow
 def test_two_models_by_one_callback_are_flossed_alike(make):
     preflossing = Preflossing(X, optimizer=make(), **SETTINGS)
     kernels = []

@@ -71,6 +71,7 @@ def test_preflossing_flosses_the_model_of_every_fold(wrapped):
     ],
     ids=["updates", "adaptive", "epochs"],
 )
+@pytest.mark.slow
 def test_flossing_during_training_begins_anew(make, wrapped):
     callback = make(**FLOSSING)
     first, second = make_model(wrapped), make_model(wrapped)

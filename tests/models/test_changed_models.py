@@ -204,6 +204,7 @@ def test_gradients_are_traced_once():
     assert calls(model) == traced
 
 
+@pytest.mark.slow
 def test_what_was_flossed_goes():
     references = []
     for kind in (FlossingModel, keras.Model):

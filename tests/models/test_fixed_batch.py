@@ -173,6 +173,7 @@ def test_a_look_leaves_the_stored_states_alone():
         np.testing.assert_array_equal(state, STATES)
 
 
+@pytest.mark.slow
 def test_both_directions_and_stacked_cells():
     cells = L.StackedRNNCells([L.GRUCell(2), L.LSTMCell(2)])
     both = L.Bidirectional(L.RNN(cells, stateful=True, return_sequences=True), name="both")

@@ -143,6 +143,7 @@ def test_calls_from_one_state_are_trajectories_of_their_own():
     same(*(spectrum(net(layer))[:, :4] for net in (Fork, Join)))
 
 
+@pytest.mark.slow
 def test_both_directions_of_a_bidirectional():
     # Of one dtype, or Keras would cast the states on their way.
     inner = L.GRU(4, return_state=True, dtype="float64")
@@ -212,7 +213,7 @@ def test_a_stateful_layer_goes_on_from_call_to_call():
         np.testing.assert_array_equal(state, tf.ones_like(state.value))
 
 
-@pytest.mark.parametrize("kind", ["rnn", "lstm"])
+@pytest.mark.parametrize("kind", ["rnn", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_the_gradients_of_the_task_are_those_of_the_whole_sequence(kind):
     class Last(Steps):
         def call(self, x):
