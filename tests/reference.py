@@ -49,6 +49,16 @@ def compiled(function, xla):
     return tf.function(function, jit_compile=xla, autograph=False)
 
 
+def central_difference(function, variable, direction, h=1e-5):
+    """The slope of `function()` as a variable moves along a direction, and is put back."""
+    old, values = variable.numpy(), []
+    for step in (h, -h):
+        variable.assign(old + step * direction)
+        values.append(function())
+    variable.assign(old)
+    return (values[0] - values[1]) / (2 * h)
+
+
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
