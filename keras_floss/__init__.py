@@ -16,6 +16,7 @@ if keras.backend.backend() != "tensorflow":
 
 from keras_floss import callbacks, layers, plots, tasks
 from keras_floss._version import __version__
+from keras_floss.diagnostics import gradient_norms
 from keras_floss.layers import LyapunovRegularizer
 from keras_floss.lyapunov import (
     condition_number,
@@ -26,7 +27,7 @@ from keras_floss.lyapunov import (
     memory_limit,
     set_memory_limit,
 )
-from keras_floss.models import FlossingModel, gradient_norms
+from keras_floss.models import FlossingModel
 
 __all__ = [
     "FlossingModel",

@@ -15,9 +15,9 @@ from keras_floss.experiments.compare import compare
 from keras_floss.experiments.configuration import CHOICES
 from keras_floss.experiments.demo import PICTURE, demo
 from keras_floss.experiments.output import check_folder, staged
+from keras_floss.experiments.problems import TASKS
 from keras_floss.experiments.run import FILES
-from keras_floss.experiments.spectrum import spectrum
-from keras_floss.experiments.tasks import TASKS
+from keras_floss.experiments.saved_model import spectrum
 
 HELP = {
     "task": "what the network has to learn",

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_floss.lyapunov.frame import initial_frame
+from keras_floss.flow.frame import initial_frame
 
 FEATURES = 3
 KINDS = ["SimpleRNN", "GRU", "LSTM", "stacked"]  # D = 5, 5, 8, 10

@@ -11,7 +11,7 @@ from keras_floss.cli import main
 from keras_floss.experiments import Configuration, run
 from keras_floss.experiments.compare import table
 from keras_floss.experiments.network import RECURRENT, build
-from keras_floss.experiments.tasks import TASKS
+from keras_floss.experiments.problems import TASKS
 from keras_floss.layers import HDetachLSTM, RateRNN
 
 SMALL = {

@@ -310,7 +310,7 @@ def test_a_picture_that_cannot_be_written_is_said_before_the_work(
     (tmp_path / "taken").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder.png").mkdir()
-    monkeypatch.setattr("keras_floss.experiments.spectrum.load", None)  # the first work
+    monkeypatch.setattr("keras_floss.experiments.saved_model.load", None)  # the first work
     line = said(capsys, saved[0], "--data", saved[1], f"--plot={tmp_path / place}")
     assert re.search(words, line)
 

@@ -3,7 +3,7 @@
 import keras
 
 from keras_floss.callbacks.scheduled_flossing import ScheduledFlossing
-from keras_floss.lyapunov.checks import check_positive, check_positive_int
+from keras_floss.utils.checks import check_positive, check_positive_int
 
 
 class AdaptiveFlossing(ScheduledFlossing):

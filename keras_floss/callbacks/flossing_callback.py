@@ -2,10 +2,11 @@
 
 from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.callbacks.run_count import RunCount
-from keras_floss.lyapunov.checks import check_positive_int
-from keras_floss.models import Flosser, FlossingModel
-from keras_floss.models.flossing_optimizer import check_flossing_optimizer, optimizer_of
-from keras_floss.models.settings import Settings
+from keras_floss.flossing.engine import Flosser
+from keras_floss.flossing.flossing_optimizer import check_flossing_optimizer, optimizer_of
+from keras_floss.flossing.settings import Settings
+from keras_floss.models import FlossingModel
+from keras_floss.utils.checks import check_positive_int
 
 
 class FlossingCallback(FreshStart):

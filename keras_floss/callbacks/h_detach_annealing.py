@@ -2,7 +2,7 @@
 
 from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.layers import HDetachLSTMCell
-from keras_floss.lyapunov.checks import check_int
+from keras_floss.utils.checks import check_int
 
 
 class HDetachAnnealing(FreshStart):

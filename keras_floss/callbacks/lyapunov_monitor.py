@@ -9,13 +9,13 @@ from keras_floss.callbacks.epoch_clock import EpochClock
 from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.callbacks.monitor_pictures import pictures
 from keras_floss.callbacks.update_clock import make_clock
-from keras_floss.lyapunov.checks import check_dense, check_positive_int
-from keras_floss.models import Flosser
-from keras_floss.models.fixed_batch import fixed_batch
-from keras_floss.models.gradient_norms import gradient_norms
-from keras_floss.models.input_gradients import gradient_ends
-from keras_floss.models.settings import Settings
-from keras_floss.models.task_gradient import look_at_gradient
+from keras_floss.diagnostics.gradient_norms import gradient_norms
+from keras_floss.diagnostics.input_gradients import gradient_ends
+from keras_floss.diagnostics.task_gradient import look_at_gradient
+from keras_floss.flossing.engine import Flosser
+from keras_floss.flossing.settings import Settings
+from keras_floss.recurrent.fixed_batch import fixed_batch
+from keras_floss.utils.checks import check_dense, check_positive_int
 
 
 class LyapunovMonitor(FreshStart):

@@ -1,7 +1,7 @@
 """Flossing during training, every so many updates."""
 
 from keras_floss.callbacks.scheduled_flossing import ScheduledFlossing
-from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.utils.checks import check_positive_int
 
 
 class PeriodicFlossing(ScheduledFlossing):

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from keras_floss.callbacks.flossing_callback import FlossingCallback
-from keras_floss.lyapunov.checks import check_positive_int
-from keras_floss.models.update import iterations
+from keras_floss.flossing.update import iterations
+from keras_floss.utils.checks import check_positive_int
 
 # Model -> the callbacks that have nothing more to do with it.
 _done_with = weakref.WeakKeyDictionary()

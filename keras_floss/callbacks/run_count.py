@@ -1,6 +1,6 @@
 """Counts what an optimiser does to a model, over its `fit`s and across interruptions."""
 
-from keras_floss.models.update import iterations
+from keras_floss.flossing.update import iterations
 
 
 class RunCount:

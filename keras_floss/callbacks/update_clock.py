@@ -4,7 +4,7 @@ import warnings
 
 from keras_floss.callbacks.epoch_clock import EpochClock
 from keras_floss.callbacks.run_count import RunCount
-from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.utils.checks import check_positive_int
 
 
 def make_clock(every):

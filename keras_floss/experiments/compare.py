@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from keras_floss import plots
 from keras_floss.experiments.output import check_folder, staged
+from keras_floss.experiments.problems import TASKS
 from keras_floss.experiments.run import FILES, run
-from keras_floss.experiments.tasks import TASKS
-from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.utils.checks import check_positive_int
 
 PICTURE = "comparison.png"
 DONE = "result.json"

@@ -5,14 +5,14 @@ import typing
 
 import numpy as np
 
-from keras_floss.experiments.tasks import TASKS
-from keras_floss.lyapunov.checks import (
+from keras_floss.experiments.problems import TASKS
+from keras_floss.flossing.settings import Settings
+from keras_floss.tasks.stream import check_size
+from keras_floss.utils.checks import (
     check_positive,
     check_positive_int,
     check_probability,
 )
-from keras_floss.models.settings import Settings
-from keras_floss.tasks.stream import check_size
 
 
 class Method(typing.NamedTuple):

@@ -16,9 +16,9 @@ def load(path):
     except Exception as error:  # what a damaged file raises depends on where the damage is
         raise ValueError(
             f"{path} could not be loaded as a Keras model: it is none, or damaged, or has "
-            "layers of your own, which must be registered and imported: call "
-            "`keras_floss.experiments.spectrum.spectrum` from a script that does, or use "
-            f"`keras_floss.lyapunov_statistics`. Keras says: {first_line(error)}"
+            "layers of your own, which must be registered and imported: use "
+            "`keras_floss.lyapunov_statistics` in a script that does. Keras says: "
+            f"{first_line(error)}"
         ) from error
 
 

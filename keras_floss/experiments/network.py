@@ -3,7 +3,7 @@
 import keras
 
 from keras_floss.experiments.configuration import METHODS
-from keras_floss.experiments.tasks import TASKS
+from keras_floss.experiments.problems import TASKS
 from keras_floss.layers import HDetachLSTM, RateRNN
 from keras_floss.models import FlossingModel
 

@@ -16,7 +16,7 @@ from keras_floss.experiments.configuration import (
     Configuration,
 )
 from keras_floss.experiments.network import RECURRENT, build
-from keras_floss.experiments.tasks import TASKS
+from keras_floss.experiments.problems import TASKS
 
 # What `Result.save` writes.
 FILES = ("configuration.json", "history.csv", "flossing.csv", "model.weights.h5")

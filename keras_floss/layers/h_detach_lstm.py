@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_floss.layers.own_cell import OwnCellRNN
 from keras_floss.layers.saved_seed import SavedSeed
-from keras_floss.lyapunov.checks import check_positive_int, check_probability
+from keras_floss.utils.checks import check_positive_int, check_probability
 
 PATHS = ("h", "c")
 LEVELS = 2**24  # what float32 can count

@@ -4,24 +4,24 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_floss.lyapunov.cells import CellMap
-from keras_floss.lyapunov.checks import (
-    check_k,
-    check_positive_int,
-    check_schedule,
-    check_strength,
-    check_target,
-)
-from keras_floss.lyapunov.loss import flossing_loss
-from keras_floss.lyapunov.noise import Redraws
-from keras_floss.lyapunov.recurrent import (
+from keras_floss.flow.loss import flossing_loss
+from keras_floss.flow.spectrum import sequence_spectrum
+from keras_floss.recurrent.cells import CellMap
+from keras_floss.recurrent.noise import Redraws
+from keras_floss.recurrent.sequence import (
     as_sequence,
     check_recurrent,
     cut_batch,
     cut_window,
     directions,
 )
-from keras_floss.lyapunov.spectrum import sequence_spectrum
+from keras_floss.utils.checks import (
+    check_k,
+    check_positive_int,
+    check_schedule,
+    check_strength,
+    check_target,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")

@@ -18,9 +18,9 @@ on a CPU in graph mode an iteration costs more than a step.
 import keras
 import tensorflow as tf
 
-from keras_floss.lyapunov.custom_gradient import custom_gradient
-from keras_floss.lyapunov.schedule import extent, fold, unfold
-from keras_floss.lyapunov.xla import compiled_by_xla
+from keras_floss.utils.custom_gradient import custom_gradient
+from keras_floss.utils.shapes import extent, fold, unfold
+from keras_floss.utils.xla import compiled_by_xla
 
 # By measurement on a CPU: more gains little, and under XLA, where it is 1, nothing.
 STEPS_AN_ITERATION = 8

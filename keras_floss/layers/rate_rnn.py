@@ -6,7 +6,7 @@ from keras import ops
 
 from keras_floss.layers.own_cell import OwnCellRNN
 from keras_floss.layers.rate_loop import ELEMENTWISE, rate_states
-from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.utils.checks import check_positive_int
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")

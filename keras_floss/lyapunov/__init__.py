@@ -1,7 +1,7 @@
-"""The mathematics: tensors in, tensors out. Knows cells and layers, knows no model."""
+"""The looks at a layer: exponents, their statistics, singular values of its Jacobians."""
 
-from keras_floss.lyapunov.checkpoints import memory_limit as memory_limit
-from keras_floss.lyapunov.checkpoints import set_memory_limit as set_memory_limit
+from keras_floss.flow.checkpoints import memory_limit as memory_limit
+from keras_floss.flow.checkpoints import set_memory_limit as set_memory_limit
 from keras_floss.lyapunov.exponents import lyapunov_exponents as lyapunov_exponents
 from keras_floss.lyapunov.jacobian import LSTMJacobianPaths as LSTMJacobianPaths
 from keras_floss.lyapunov.jacobian import lstm_jacobian_paths as lstm_jacobian_paths

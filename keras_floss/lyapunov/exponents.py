@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from keras_floss.lyapunov.spectrum import sequence_spectrum
+from keras_floss.flow.spectrum import sequence_spectrum
 from keras_floss.lyapunov.traced import call_traced
 
 

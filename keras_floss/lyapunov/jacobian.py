@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_floss.lyapunov.push import push
-from keras_floss.lyapunov.schedule import extent
-from keras_floss.lyapunov.spectrum import flow_arguments
-from keras_floss.lyapunov.tangent import array, select
+from keras_floss.flow.push import push
+from keras_floss.flow.spectrum import flow_arguments
+from keras_floss.flow.tangent import array, select
 from keras_floss.lyapunov.traced import call_traced
+from keras_floss.utils.shapes import extent
 
 
 def step_jacobians(sequence):

@@ -6,13 +6,13 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from keras_floss.lyapunov.checks import check_k, check_positive_int, check_schedule
+from keras_floss.flow.spectrum import sequence_spectrum
 from keras_floss.lyapunov.jacobian import step_jacobians
-from keras_floss.lyapunov.noise import with_noise
 from keras_floss.lyapunov.product import log_singular_values
-from keras_floss.lyapunov.recurrent import Sequence
-from keras_floss.lyapunov.spectrum import sequence_spectrum
 from keras_floss.lyapunov.traced import call_traced
+from keras_floss.recurrent.noise import with_noise
+from keras_floss.recurrent.sequence import Sequence
+from keras_floss.utils.checks import check_k, check_positive_int, check_schedule
 
 
 def jacobian_singular_values(

@@ -6,12 +6,12 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from keras_floss.lyapunov.checks import check_positive_int
-from keras_floss.lyapunov.flow import stretch_by_step
-from keras_floss.lyapunov.precision import eps, product_eps
-from keras_floss.lyapunov.spectrum import flow_arguments
+from keras_floss.flow.spectrum import flow_arguments
+from keras_floss.flow.tangent_flow import stretch_by_step
 from keras_floss.lyapunov.standard_error import BLOCKS, TIMES, standard_error
 from keras_floss.lyapunov.traced import call_traced
+from keras_floss.utils.checks import check_positive_int
+from keras_floss.utils.precision import eps, product_eps
 
 # A relative error of an R_ii that shows in the second digit of the stretch.
 TOLERANCE = 0.01

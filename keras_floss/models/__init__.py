@@ -1,5 +1,3 @@
-"""Models: the flossing engine, and the model that carries it."""
+"""The model that carries a flossing engine."""
 
-from keras_floss.models.flosser import Flosser as Flosser
 from keras_floss.models.flossing_model import FlossingModel as FlossingModel
-from keras_floss.models.gradient_norms import gradient_norms as gradient_norms

@@ -4,7 +4,7 @@ import inspect
 
 import keras
 
-from keras_floss.models.flosser import Flosser
+from keras_floss.flossing.engine import Flosser
 from keras_floss.models.joint_flossing import JointFlossing
 from keras_floss.models.own_steps import check_no_own_steps
 

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_floss.lyapunov.checks import check_strength
-from keras_floss.models.penalty import Penalty
-from keras_floss.models.settings import Settings
-from keras_floss.models.source import inputs_of
+from keras_floss.flossing.penalty import Penalty
+from keras_floss.flossing.settings import Settings
+from keras_floss.flossing.source import inputs_of
+from keras_floss.utils.checks import check_strength
 
 
 def _with_penalty(train_step):

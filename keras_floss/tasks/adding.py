@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from keras_floss.lyapunov.checks import check_positive_int
 from keras_floss.tasks.stream import check_stream, stream
+from keras_floss.utils.checks import check_positive_int
 
 
 def adding_problem(length, batch_size=100, seed=0):

@@ -11,8 +11,8 @@ import functools
 
 import tensorflow as tf
 
-from keras_floss.lyapunov.checks import check_positive_int
 from keras_floss.tasks.stream import check_stream, stream
+from keras_floss.utils.checks import check_positive_int
 
 MOST_LEVELS = 30  # 2^30 steps are more than a batch can have
 

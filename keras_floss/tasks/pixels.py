@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_floss.lyapunov.checks import check_positive_int
+from keras_floss.utils.checks import check_positive_int
 
 MNIST_VALIDATION = 10_000  # of the 60,000 training images
 DIGITS_SPLIT = (1257, 1257 + 180)  # and 360 to test

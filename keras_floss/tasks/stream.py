@@ -4,8 +4,8 @@ import math
 
 import tensorflow as tf
 
-from keras_floss.lyapunov.checks import check_int, check_positive_int
-from keras_floss.models.autotune import without_autotune
+from keras_floss.utils.autotune import without_autotune
+from keras_floss.utils.checks import check_int, check_positive_int
 
 # Numbers of an array: 4 GiB in float32.
 LARGEST = 2**30

@@ -8,7 +8,7 @@ import tensorflow as tf
 from reference import compiled, make_inputs, make_layer, numpy_exponents
 
 from keras_floss import lyapunov_exponents
-from keras_floss.lyapunov.loss import flossing_loss
+from keras_floss.flow.loss import flossing_loss
 
 modes = pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
 

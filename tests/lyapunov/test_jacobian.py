@@ -20,9 +20,9 @@ from reference import (
 )
 
 import keras_floss
-from keras_floss.lyapunov.frame import initial_frame
+from keras_floss.flow.frame import initial_frame
 from keras_floss.lyapunov.jacobian import lstm_jacobian_paths, step_jacobians
-from keras_floss.lyapunov.recurrent import as_sequence
+from keras_floss.recurrent.sequence import as_sequence
 
 MASK = np.ones((3, 9), bool)
 MASK[1, 6:] = False  # padding on the right

@@ -13,7 +13,7 @@ import tensorflow as tf
 from reference import compiled, definition, dual_step
 
 from keras_floss import lyapunov_exponents
-from keras_floss.lyapunov.loss import flossing_loss
+from keras_floss.flow.loss import flossing_loss
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies

@@ -18,10 +18,10 @@ from reference import (
 
 from keras_floss import layers as floss_layers
 from keras_floss import lyapunov_exponents
-from keras_floss.lyapunov.activations import sigmoid as precise_sigmoid
-from keras_floss.lyapunov.activations import tanh as precise_tanh
-from keras_floss.lyapunov.frame import initial_frame
-from keras_floss.lyapunov.loss import flossing_loss
+from keras_floss.flow.frame import initial_frame
+from keras_floss.flow.loss import flossing_loss
+from keras_floss.recurrent.activations import sigmoid as precise_sigmoid
+from keras_floss.recurrent.activations import tanh as precise_tanh
 
 
 def build(kind, dtype, activation="tanh"):

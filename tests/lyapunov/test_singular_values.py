@@ -20,11 +20,11 @@ from reference import (
 from keras_floss import lyapunov_exponents
 from keras_floss.lyapunov import product as product_module
 from keras_floss.lyapunov.jacobian import step_jacobians
-from keras_floss.lyapunov.recurrent import as_sequence
 from keras_floss.lyapunov.singular_values import (
     condition_number,
     jacobian_singular_values,
 )
+from keras_floss.recurrent.sequence import as_sequence
 
 INF, NAN = np.inf, np.nan
 SLOW = pytest.mark.slow

@@ -16,7 +16,7 @@ from reference import (
 )
 
 from keras_floss import lyapunov_exponents, lyapunov_statistics
-from keras_floss.lyapunov.frame import initial_frame
+from keras_floss.flow.frame import initial_frame
 from keras_floss.lyapunov.statistics import kaplan_yorke
 
 INF, NAN = np.inf, np.nan

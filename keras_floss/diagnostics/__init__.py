@@ -1,0 +1,3 @@
+"""Gradients of a task's loss, back through time."""
+
+from keras_floss.diagnostics.gradient_norms import gradient_norms as gradient_norms

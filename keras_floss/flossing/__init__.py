@@ -1,0 +1,1 @@
+"""The engine that flosses the recurrent layers of any Keras model."""

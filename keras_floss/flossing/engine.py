@@ -1,0 +1,186 @@
+"""The flossing engine: flosses any Keras model, and reads its spectra.
+
+A flossing step is the `train_step` of a small Keras model over the same weights, driven
+by its own `fit`. Data, progress bar, callbacks, XLA and distribution come from Keras.
+"""
+
+import dataclasses
+import functools
+import threading
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_floss.flossing.compilation import choose_jit_compile
+from keras_floss.flossing.flossing_optimizer import check_flossing_optimizer
+from keras_floss.flossing.flossing_pass import flossed_layers
+from keras_floss.flossing.history import StepHistory
+from keras_floss.flossing.program import FlossingProgram
+from keras_floss.flossing.settings import Settings
+from keras_floss.flossing.source import endless, from_batch, inputs_of, peek
+from keras_floss.flossing.update import iterations
+from keras_floss.flow.checkpoints import memory_limit
+from keras_floss.recurrent.fixed_batch import build, fixed_batch
+from keras_floss.recurrent.recording import recurrent_layers
+from keras_floss.utils.checks import check_dense, check_positive_int
+from keras_floss.utils.recent import Recent
+
+# Of an engine. A program is 12 MiB or so, and takes seconds to compile; a model that is
+# flossed by callbacks and watched by a monitor has three or four.
+PROGRAMS = 8
+
+
+def _one_at_a_time(method):
+    @functools.wraps(method)
+    def wrapper(self, *args, **kwargs):
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return wrapper
+
+
+class Flosser:
+    """Flosses a Keras model with an optimiser of its own.
+
+    Args:
+        model: any `keras.Model` with a recurrent layer.
+        optimizer: a `keras.optimizers.Optimizer`, or a name.
+        automatic: whether the model was compiled with `jit_compile="auto"`, so that XLA
+            may compile flossing steps on a CPU, where Keras never has it.
+    """
+
+    def __init__(self, model, optimizer="adam", automatic=False):
+        self.model = model
+        self.automatic = automatic
+        self.optimizer = check_flossing_optimizer(optimizer)
+        self._programs = Recent(PROGRAMS)
+        self._claimed = 0
+        # A program has one frame to start from.
+        self._lock = threading.RLock()
+
+    @property
+    def iterations(self):
+        """The number of flossing steps taken, without skipped ones."""
+        return iterations(self.optimizer)
+
+    def begin_fit(self):
+        """Tells that a `fit` begins, before anything is restored."""
+        self._claimed = self.iterations
+
+    def claim(self, steps):
+        """Claims the next `steps` steps of this `fit`.
+
+        Returns how many are left to do: some may have been done before the `fit` was
+        interrupted and restored.
+        """
+        done = min(max(self.iterations - self._claimed, 0), steps)
+        self._claimed += steps
+        return steps - done
+
+    @_one_at_a_time
+    def floss(self, x, steps=500, *, start=0, callbacks=(), verbose="auto", **settings):
+        """Takes `steps` flossing steps; see `FlossingModel.floss`.
+
+        Args:
+            start: number of batches of `x` to pass over first.
+            callbacks: Keras callbacks of the flossing steps; `stop_training` ends them.
+        """
+        check_positive_int("steps", steps)
+        program, source = self._prepare(
+            x, start, settings, self.model.steps_per_execution, steps
+        )
+        self.build_optimizer()
+        history = StepHistory(program.layer_names)
+        program.fit(
+            source,
+            steps_per_epoch=steps,
+            shuffle=False,
+            verbose=verbose,
+            callbacks=[history, *callbacks],
+        )
+        return history
+
+    @_one_at_a_time
+    def look(self, x, *, start=0, **settings):
+        """What a flossing step on batch `start` of `x` would log, as a dict of floats."""
+        program, source = self._prepare(x, start, settings, steps_per_execution=1)
+        logs = program.evaluate(source, steps=1, verbose=0, return_dict=True)
+        return {name: float(value) for name, value in logs.items()}
+
+    @_one_at_a_time
+    def spectrum(self, x, *, batch_size=None, steps=None, verbose=0, **settings):
+        """Exponents by layer; see `FlossingModel.lyapunov_spectrum`."""
+        check_positive_int("qr_interval", settings.get("qr_interval", 1))
+        settings = Settings(batch_size=None, **settings)
+        x = inputs_of(x) if isinstance(x, tuple) else x
+        if isinstance(x, tf.data.Dataset):
+            if steps is None and x.cardinality() == tf.data.INFINITE_CARDINALITY:
+                raise ValueError("The dataset has no end: pass the number of `steps`.")
+            x = x if steps is None else x.take(steps)
+        elif steps is not None:
+            raise ValueError("`steps` is the number of batches of a `tf.data.Dataset`.")
+        check_dense(x)
+        known = isinstance(x, tf.data.Dataset | keras.utils.PyDataset)
+        first = peek(x)[0] if known else keras.tree.map_structure(lambda a: a[:1], x)
+        program = self._program(settings, first, self.model.steps_per_execution)
+        if not known:
+            batch_size = batch_size or fixed_batch(self.model)[0]
+        return program.predict(x, batch_size=batch_size, verbose=verbose)
+
+    def build_optimizer(self):
+        """Builds the optimiser on the weights of all recurrent layers, frozen or not."""
+        if not self.optimizer.built:
+            cells = [layer.cell for layer in recurrent_layers(self.model).values()]
+            is_float = keras.backend.is_float_dtype
+            weights = [v for cell in cells for v in getattr(cell, "weights", [])]
+            variables = [v for v in weights if is_float(v.dtype)]
+            with self.model.distribute_strategy.scope():
+                self.optimizer.build(variables)
+
+    def _prepare(self, x, start, settings, steps_per_execution, steps=1):
+        """The program of these settings for a pass of so many steps, and its data."""
+        settings = Settings(**settings)
+        replicas = self.model.distribute_strategy.num_replicas_in_sync
+        # Of arrays each replica gets its part of a batch.
+        batch_size = settings.batch_size and settings.batch_size * replicas
+        first, source = peek(endless(x, batch_size, settings.seed))
+        program = self._program(settings, first, steps_per_execution, steps)
+        return program, from_batch(source, start)
+
+    def _program(self, settings, batch, steps_per_execution, steps=1):
+        """The Keras model that takes flossing steps with these settings."""
+        check_dense(batch)
+        if any(0 in np.shape(a) for a in keras.tree.flatten(batch)):
+            shapes = [np.shape(a) for a in keras.tree.flatten(batch)]
+            raise ValueError(
+                "There must be one sequence or more, of one time step or more. Received "
+                f"inputs of shapes {shapes}."
+            )
+        if not self.model.built:
+            first = keras.tree.map_structure(lambda a: tf.convert_to_tensor(a[:1]), batch)
+            build(self.model, first)
+        layers = flossed_layers(self.model, settings)
+        window = settings.window or _time_steps(batch)
+        jit_compile = choose_jit_compile(self.model, layers, steps * window, self.automatic)
+        seed, settings = settings.seed, dataclasses.replace(settings, seed=None)
+        key = (settings, steps_per_execution, memory_limit(), jit_compile)
+        program = self._programs.get(key)
+        if program is None or not program.answers():
+            with self.model.distribute_strategy.scope():
+                program = FlossingProgram(self.model, layers, settings)
+                program.compile(
+                    self.optimizer,
+                    jit_compile=jit_compile,
+                    steps_per_execution=steps_per_execution,
+                    auto_scale_loss=False,
+                )
+            self._programs.keep(key, program)
+        program.set_seed(seed or 0)
+        return program
+
+
+def _time_steps(batch):
+    """Of the longest input, if the second axis is time."""
+    shapes = [np.shape(a) for a in keras.tree.flatten(batch)]
+    return max((shape[1] for shape in shapes if len(shape) > 1), default=0)

@@ -1,0 +1,93 @@
+"""How many steps from one QR to the next, fixed or as the spectrum allows.
+
+Between two QRs the tangents turn towards the directions that grow most. Where the exponents
+of a frame lie far apart it must be orthonormalised often, or its last tangents drown in
+rounding errors; where they are close, as they are once a network is flossed, almost every
+QR can go.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_floss.utils.precision import product_eps
+
+INTERVALS = (1, 2, 5, 10, 20, 50)
+
+
+def make_interval(qr_interval):
+    """The policy of a setting: an int, or `"auto"`."""
+    return AutoInterval() if qr_interval == "auto" else FixedInterval(qr_interval)
+
+
+class FixedInterval:
+    """The same number of steps always."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def run(self, compute):
+        """`compute(qr_interval)`."""
+        return compute(self.steps)
+
+
+class AutoInterval:
+    """The largest of `INTERVALS` at which the exponents and their gradient are right.
+
+    What counts is the spread of a QR, `max log|R_ii| − min log|R_ii|`: about the logarithm
+    of the condition number of the tangents. After each pass the next interval is chosen by
+    the spread that is to be expected of it; a pass whose spread is too large all the same
+    is repeated with the next shorter interval.
+    """
+
+    def __init__(self):
+        # Each replica has its own: they pass different sequences.
+        self._level = tf.Variable(
+            0,
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+
+    def run(self, compute):
+        """`compute(qr_interval)`, a `Pass`, repeated until its spread is small enough."""
+
+        def good(level, result):
+            return (level == 0) | (result.spread <= largest_spread(result.spread.dtype))
+
+        def shorter(level, _, result):
+            level -= 1
+            # Of a slice with this index XLA would compile one program for each level.
+            result = compute(tf.gather(INTERVALS, level))
+            return level, good(level, result), result
+
+        level = tf.convert_to_tensor(self._level)
+        if tf.executing_eagerly():
+            result = compute(tf.gather(INTERVALS, level))
+            start = level, good(level, result), result
+        else:
+            # Traced once, for the first pass and for those that repeat it.
+            compute = tf.function(compute, autograph=False)
+            spec = tf.TensorSpec((), tf.int32)
+            outputs = compute.get_concrete_function(spec).structured_outputs
+            nothing = tf.nest.map_structure(lambda x: tf.zeros(x.shape, x.dtype), outputs)
+            start = level + 1, tf.constant(False), nothing
+        level, _, result = tf.while_loop(lambda _, done, __: ~done, shorter, start)
+        self._level.assign(self._next(level, result))
+        return result
+
+    def _next(self, level, result):
+        """The level to begin the next pass with: at most one up."""
+        up = tf.minimum(level + 1, len(INTERVALS) - 1)
+        steps = tf.gather(INTERVALS, up) - tf.gather(INTERVALS, level)
+        expected = result.spread + tf.cast(steps, result.width.dtype) * result.width
+        # NaN and ∞ are not small.
+        safe = expected <= 0.9 * largest_spread(result.spread.dtype)
+        return tf.where(safe, up, level)
+
+
+def largest_spread(dtype):
+    """The spread up to which the exponents and their gradient are right to within 1 %.
+
+    The gradient's error is about eps times the condition number of the tangents, squared.
+    """
+    return 0.5 * np.log(0.01 / product_eps(dtype))

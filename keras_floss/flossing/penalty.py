@@ -1,0 +1,98 @@
+"""Joint flossing: the flossing loss as a term of the task's loss."""
+
+import contextlib
+import threading
+
+import keras
+import tensorflow as tf
+
+from keras_floss.flossing.flossing_pass import FlossingPass, flossed_layers
+from keras_floss.flossing.interval import make_interval
+from keras_floss.flossing.settings import Settings
+from keras_floss.recurrent.noise import Redraws
+
+
+class Penalty:
+    """`strength · flossing loss` of a model, to be added to the loss of a train step.
+
+    Args:
+        model: a `keras.Model`.
+        strength: a number.
+        settings: a `Settings`.
+    """
+
+    def __init__(self, model, strength, settings: Settings):
+        self.model = model
+        self.settings = settings
+        # TensorFlow's: a Keras variable would be one of the model's weights, which are to
+        # be those of the plain model.
+        self.strength = tf.Variable(strength, trainable=False, dtype=tf.float32)
+        self._interval = make_interval(settings.qr_interval)
+        self._redraws = Redraws()
+        # MirroredStrategy traces its replicas in threads.
+        self._local = threading.local()
+
+    @contextlib.contextmanager
+    def prepared(self, inputs):
+        """A block for whose `term` the penalty and its gradients are computed beforehand.
+
+        To be entered before the tape of the task is opened: XLA has no loop whose gradient
+        is taken inside of a second tape.
+        """
+        if getattr(self._local, "prepared", None) is not None:  # a train_step in another
+            yield
+            return
+        self._local.prepared = self._prepare(inputs)
+        try:
+            yield
+        finally:
+            self._local.prepared = None
+
+    def _prepare(self, inputs):
+        """Whether the penalty was left out, it, its gradients, and their variables."""
+        layers = flossed_layers(self.model, self.settings)
+        variables, kinds = [], []
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+
+        def compute():
+            flossing_pass = FlossingPass(
+                self.model, layers, self.settings, self._interval, redraw=self._redraws
+            )
+            result, flossed = flossing_pass.gradients(inputs)
+            variables.extend(flossed)
+            finite = result.finite()
+            kept = [
+                tf.where(finite, x, tf.zeros_like(x))
+                for x in (result.loss / replicas, *result.gradients)
+            ]
+            kinds.extend((x.shape, x.dtype) for x in kept)
+            return [tf.cast(~finite, tf.float32), *kept]
+
+        def nothing():
+            # Run eagerly, nothing is known of the gradients: there are none.
+            return [tf.zeros(()), *(tf.zeros(s, d) for s, d in kinds or [((), tf.float32)])]
+
+        left_out, share, *gradients = tf.cond(self.strength > 0, compute, nothing)
+        return left_out, share, gradients, variables
+
+    def term(self, inputs):
+        """What to add to the loss of the batch, and for the logs its parts.
+
+        A loss or gradient that is not finite, as that of a layer in which no direction is
+        left, leaves the task's alone. At a strength of 0
+        nothing is computed.
+
+        Returns:
+            `(term, share, left_out)`: the term, the flossing loss over the number of
+            replicas, and whether it was left out.
+        """
+        # Where there is no `train_step`, but a loop of the user's own.
+        prepared = getattr(self._local, "prepared", None) or self._prepare(inputs)
+        left_out, share, gradients, variables = prepared
+        dtype = keras.config.floatx()
+        total = tf.cast(tf.stop_gradient(share), dtype)
+        for g, v in zip(gradients, variables, strict=True):
+            # Zero, with the gradient g.
+            slope = tf.stop_gradient(g) * (v.value - tf.stop_gradient(v.value))
+            total += tf.cast(tf.reduce_sum(slope), dtype)
+        return tf.cast(self.strength, dtype) * total, tf.cast(share, dtype), left_out

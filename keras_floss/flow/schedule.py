@@ -1,0 +1,58 @@
+"""Which steps of a sequence are counted, and after which the frame is orthonormalised."""
+
+import typing
+
+import tensorflow as tf
+
+
+class Schedule(typing.NamedTuple):
+    """What happens at each step, as boolean tensors of shape `(time, batch or 1)`.
+
+    Attributes:
+        valid: the step is not masked.
+        qr: the frame is orthonormalised after the step.
+        counted: what a QR at this step measures adds to the exponents.
+        steps: `(batch or 1,)`, the number of counted steps of each sequence.
+        masked: steps may be masked, so that sequences differ (known while tracing).
+        every_step: every step is valid and has a QR, and
+        seldom: most valid steps may have none (both known while tracing).
+    """
+
+    valid: tf.Tensor
+    qr: tf.Tensor
+    counted: tf.Tensor
+    steps: tf.Tensor
+    masked: bool
+    every_step: bool
+    seldom: bool
+
+
+def make_schedule(time, mask=None, warmup=0, qr_interval=1):
+    """Lays out QRs and counted steps.
+
+    The interval counts valid steps from the end of the warm-up, and there is always a
+    QR at the last warm-up step and at the last valid step: every counted step lies in
+    exactly one counted block.
+
+    Args:
+        time: number of steps, an int or a scalar tensor.
+        mask: `(time, batch)`, True where the step is valid, or None.
+        warmup: number of valid steps that are not counted, an int or a scalar tensor.
+        qr_interval: number of valid steps from one QR to the next, an int or a scalar
+            tensor.
+    """
+    valid = tf.ones((time, 1), tf.bool) if mask is None else tf.cast(mask, tf.bool)
+    number = tf.cumsum(tf.cast(valid, tf.int32), axis=0)
+    last = number[-1:]
+    on_interval = tf.equal(tf.math.floormod(number - warmup, qr_interval), 0)
+    counted = valid & (number > warmup)
+    seldom = tf.is_tensor(qr_interval) or qr_interval > 1
+    return Schedule(
+        valid=valid,
+        qr=valid & (on_interval | tf.equal(number, last)),
+        counted=counted,
+        steps=tf.maximum(last[0] - warmup, 0),
+        masked=mask is not None,
+        every_step=mask is None and not seldom,
+        seldom=seldom,
+    )

@@ -1,0 +1,84 @@
+"""The spectrum of a sequence: what every public function about exponents is made of."""
+
+import typing
+
+import numpy as np
+import tensorflow as tf
+
+from keras_floss.flow.frame import initial_frame
+from keras_floss.flow.schedule import Schedule, make_schedule
+from keras_floss.flow.tangent_flow import tangent_flow
+from keras_floss.recurrent.noise import with_noise
+from keras_floss.recurrent.sequence import Sequence
+from keras_floss.utils.checks import check_k, check_schedule
+from keras_floss.utils.shapes import extent
+
+
+class Spectrum(typing.NamedTuple):
+    """Exponents of a batch of sequences.
+
+    Attributes:
+        exponents: `(batch, k)`, per time step, natural logarithm.
+        counted: `(batch,)` int32, the number of steps they are a mean over.
+        spread: `(batch,)`, how near the tangents came to being parallel between two QRs;
+            see `tangent_flow`.
+    """
+
+    exponents: tf.Tensor
+    counted: tf.Tensor
+    spread: tf.Tensor
+
+
+class FlowArguments(typing.NamedTuple):
+    """The arguments of `tangent_flow`, which describes them."""
+
+    step: typing.Callable
+    weights: list
+    inputs: tf.Tensor
+    states: list
+    frame: tf.Tensor
+    schedule: Schedule
+
+
+def flow_arguments(
+    sequence: Sequence, k=None, warmup=0, qr_interval=1, seed=0, frame=None, redraw=0
+):
+    """A `Sequence` and its settings as `FlowArguments`; raises for bad settings.
+
+    `frame`, `(k, D)`, stands for a `k` and a `seed` that are not to be in the trace; the
+    noise is then that of `seed`, a scalar tensor.
+    `warmup` may be a scalar tensor where the number of steps is known only at run time,
+    and `qr_interval` where it is chosen at run time. `redraw`, an int or a scalar tensor:
+    another number, other noise in a noisy cell.
+    """
+    step, inputs, states, mask = with_noise(sequence, seed, redraw)
+    if not tf.is_tensor(warmup):
+        known = 1 if tf.is_tensor(qr_interval) else qr_interval
+        check_schedule(warmup, known, inputs.shape[1])
+    if frame is None:
+        k = check_k(k, step.dim, step.name)
+        frame = tf.constant(initial_frame(k, step.dim, seed), step.dtype)
+    return FlowArguments(
+        step,
+        step.values(),
+        tf.transpose(inputs, (1, 0, 2)),
+        states,
+        tf.broadcast_to(frame, (extent(inputs, 0), *frame.shape)),
+        make_schedule(
+            extent(inputs, 1),
+            None if mask is None else tf.transpose(mask),
+            warmup,
+            qr_interval,
+        ),
+    )
+
+
+def sequence_spectrum(sequence, k=None, **settings):
+    """The `Spectrum` of a `Sequence`; the settings are those of `flow_arguments`."""
+    arguments = flow_arguments(sequence, k, **settings)
+    stretch, collapsed, spread = tangent_flow(*arguments)
+    counted = tf.broadcast_to(arguments.schedule.steps, (extent(stretch, 0),))
+    steps = tf.cast(tf.maximum(counted, 1), stretch.dtype)[:, None]
+    exponents = tf.where(collapsed, tf.cast(-np.inf, stretch.dtype), stretch / steps)
+    nan = tf.cast(np.nan, stretch.dtype)
+    return Spectrum(tf.where(counted[:, None] > 0, exponents, nan), counted, spread)

@@ -1,0 +1,198 @@
+"""The orthonormalised tangent flow, with its own adjoint: the mathematics of the package.
+
+Forward, for t = 1..T, with an orthonormal frame Q of k tangents (D×k):
+
+    s_t = F(x_t, s_{t-1});   Z = J_t Q_{t-1},   J_t = ∂s_t/∂s_{t-1}
+    at a QR step:   Z = Q_t R_t;   Λ_i += log|R_ii|  where the step is counted
+    otherwise:      Q_t = Z
+
+Backward, with ḡ = ∂L/∂Λ and Q̄ the cotangent of the frame that leaves a step:
+
+    at a QR step:   M = diag(ḡ, or 0 where not counted) − Q̄ᵀQ
+                    Z̄ = (Q̄ + Q sym(M)) R⁻ᵀ,   sym: the lower triangle, mirrored up
+    otherwise:      Z̄ = Q̄
+    (x̄_t, s̄_{t-1}, Q̄_{t-1}), θ̄ +=  VJP of (x_t, s_{t-1}, Q_{t-1}, θ) ↦ (s_t, J_t Q_{t-1})
+
+This is the adjoint of QR (Engelken, NeurIPS 2023, eq. 8) for a loss that sees the
+diagonal of R alone: only diag(ḡ) is then left of the lower triangle of R R̄ᵀ.
+
+Both sweeps are a `tf.while_loop` that calls the cell, whatever it is. TensorFlow's
+autodiff of the forward loop would need shapes that XLA does not have, and would store
+every intermediate; this stores O(T (D + Dk + k²)) numbers per sequence.
+"""
+
+import typing
+
+import tensorflow as tf
+
+from keras_floss.flow.frame import orthonormalise, qr_adjoint
+from keras_floss.flow.push import pull, push
+from keras_floss.utils.shapes import extent
+
+
+class Record(typing.NamedTuple):
+    """What the forward sweep leaves for the backward sweep.
+
+    Attributes:
+        states: list of `(time, batch, d_i)`, before each step.
+        frames: `(time, batch, k, D)`, before each step.
+        inverses: `(time, batch, k, k)`, R⁻ᵀ of each step (the identity without QR).
+        last_states: list of `(batch, d_i)`, and
+        last_frame: `(batch, k, D)`, after the last step.
+        last_origin: `(batch, k, D)`, the frame that the last QR left.
+    """
+
+    states: list
+    frames: tf.Tensor
+    inverses: tf.Tensor
+    last_states: list
+    last_frame: tf.Tensor
+    last_origin: tf.Tensor
+
+
+class Cotangents(typing.NamedTuple):
+    """What the backward sweep carries.
+
+    Attributes:
+        states: list of `(batch, d_i)`, of the state after a step, and
+        frame: `(batch, k, D)`, of the frame after it.
+        weights: list, of the weights, from all steps so far, and
+        variables: list, of the variables.
+    """
+
+    states: list
+    frame: tf.Tensor
+    weights: list
+    variables: list
+
+    @classmethod
+    def none(cls, states, frame, weights, variables):
+        """Zeros, shaped like what they are cotangents of."""
+        return cls(
+            *tf.nest.map_structure(tf.zeros_like, (states, frame, weights, variables))
+        )
+
+
+def forward_sweep(step, weights, inputs, states, frame, schedule, origin=None):
+    """State and frame along the sequence, as a `Record`.
+
+    `origin` is the orthonormal frame that `frame` was made of since the last QR; None: it
+    is `frame` itself.
+    """
+    batch, k, dim = extent(frame, 0), *frame.shape[1:]
+    identity = tf.eye(k, batch_shape=[batch], dtype=frame.dtype)
+
+    def one_step(t, states, frame, origin, past_states, past_frames, past_inverses):
+        past_states = [a.write(t, s) for a, s in zip(past_states, states, strict=True)]
+        past_frames = past_frames.write(t, frame)
+        new, pushed = push(step, weights, inputs[t], states, frame)
+        states = select(schedule, schedule.valid[t], new, states)
+        tangents = select(schedule, schedule.valid[t], pushed, frame)
+
+        def with_qr():
+            q, inverse = orthonormalise(tangents, origin, schedule.seldom)
+            new, old = (q, inverse, q), (tangents, identity, origin)
+            return tuple(select(schedule, schedule.qr[t], list(new), list(old)))
+
+        frame, inverse, origin = at_qr_step(
+            schedule, t, with_qr, lambda: (tangents, identity, origin)
+        )
+        return (
+            t + 1,
+            states,
+            frame,
+            origin,
+            past_states,
+            past_frames,
+            past_inverses.write(t, inverse),
+        )
+
+    time = extent(inputs, 0)
+    start = (
+        0,
+        states,
+        frame,
+        frame if origin is None else origin,
+        [array(inputs, s.shape[-1]) for s in states],
+        array(inputs, k, dim),
+        array(inputs, k, k),
+    )
+    _, states, frame, origin, past_states, past_frames, past_inverses = tf.while_loop(
+        lambda t, *_: t < time, one_step, start
+    )
+    return Record(
+        [a.stack() for a in past_states],
+        past_frames.stack(),
+        past_inverses.stack(),
+        states,
+        frame,
+        origin,
+    )
+
+
+def backward_sweep(step, weights, inputs, record, d_log, schedule, end, variables=()):
+    """Cotangents of the inputs, and the `Cotangents` before the first step.
+
+    Args:
+        record: what `forward_sweep` left.
+        d_log: `(time, batch, k)`, the cotangent of `log|R_ii|` of each step, 0 where
+            direction i lost its rank.
+        end: the `Cotangents` after the last step.
+        variables: TensorFlow variables that `step` reads besides its weights.
+    """
+
+    def one_step(t, after, frame, d_inputs):
+        def through_qr():
+            d = qr_adjoint(frame, record.inverses[t], after.frame, d_log[t])
+            return select(schedule, schedule.qr[t], d, after.frame)
+
+        d_tangents = at_qr_step(schedule, t, through_qr, lambda: after.frame)
+
+        valid, before = schedule.valid[t], record.frames[t]
+        # A masked step is the identity map: nothing goes into the cell.
+        none = tf.zeros_like
+        d_new = select(schedule, valid, after.states, [none(d) for d in after.states])
+        d_pushed = select(schedule, valid, d_tangents, none(d_tangents))
+        states = [s[t] for s in record.states]
+        (d_weights, d_input, d_states, d_frame), d_variables = pull(
+            step, weights, inputs[t], states, before, d_new, d_pushed, variables
+        )
+        d_before = Cotangents(
+            states=select(schedule, valid, d_states, after.states),
+            frame=select(schedule, valid, d_frame, d_tangents),
+            weights=[a + b for a, b in zip(after.weights, d_weights, strict=True)],
+            variables=[a + b for a, b in zip(after.variables, d_variables, strict=True)],
+        )
+        return t - 1, d_before, before, d_inputs.write(t, d_input)
+
+    time = extent(inputs, 0)
+    start = time - 1, end, record.last_frame, array(inputs, inputs.shape[-1])
+    _, beginning, _, d_inputs = tf.while_loop(lambda t, *_: t >= 0, one_step, start)
+    return d_inputs.stack(), beginning
+
+
+def array(inputs, *shape):
+    """A TensorArray over the steps of `inputs` of `(batch, *shape)`."""
+    time = extent(inputs, 0)
+    return tf.TensorArray(inputs.dtype, time, element_shape=(inputs.shape[1], *shape))
+
+
+def select(schedule, flags, new, old):
+    """`new` for the sequences whose flag is set, else `old`: tensors, or lists of them.
+
+    Without a mask all sequences are alike, and it is `new`.
+    """
+    if not schedule.masked:
+        return new
+
+    def one(new, old):
+        return tf.where(tf.reshape(flags, [-1] + [1] * (new.shape.rank - 1)), new, old)
+
+    return tf.nest.map_structure(one, new, old)
+
+
+def at_qr_step(schedule, t, with_qr, without):
+    """Runs `with_qr` at a step at which any sequence has a QR, else `without`."""
+    if schedule.every_step:
+        return with_qr()
+    return tf.cond(tf.reduce_any(schedule.qr[t]), with_qr, without)

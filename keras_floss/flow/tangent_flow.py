@@ -1,0 +1,100 @@
+"""The tangent flow as one differentiable function of weights, inputs and initial state."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_floss.flow import checkpoints
+from keras_floss.flow.frame import log_stretch
+from keras_floss.flow.tangent import Cotangents, backward_sweep, forward_sweep
+from keras_floss.utils.custom_gradient import custom_gradient
+
+
+def tangent_flow(step, weights, inputs, states, frame, schedule):
+    """Carries an orthonormal frame along a batch of sequences.
+
+    Args:
+        step: the map `step(x_t, states, weights) -> states` on lists of
+            `(batch, d_i)` tensors (a `CellMap` or a `FunctionMap`).
+        weights: list of tensors. TensorFlow variables that `step` reads besides have a
+            gradient too.
+        inputs: `(time, batch, features)`.
+        states: list of `(batch, d_i)`, the initial state.
+        frame: `(batch, k, D)`, orthonormal rows; k is known while tracing.
+        schedule: a `Schedule`.
+
+    Returns:
+        `(stretch, collapsed, spread)`. `stretch`, `(batch, k)`: Λ, the sum of `log|R_ii|`
+        over the counted steps, differentiable in `weights`, `inputs` and `states`.
+        `collapsed`, `(batch, k)`: whether direction i lost its rank at a counted step (it
+        adds nothing there and has no gradient). `spread`, `(batch,)`: the largest
+        `max log|R_ii| − min log|R_ii|` of a QR, that is, how near the tangents came to
+        being parallel; ∞ where rank was lost.
+    """
+    count = len(weights)
+    forward, backward = sweeps(inputs, frame)
+
+    @custom_gradient
+    def flow(inputs, *tensors):
+        weights, states = list(tensors[:count]), list(tensors[count:])
+        logarithm, lost, record = forward(step, weights, inputs, states, frame, schedule)
+        counted = schedule.counted[..., None]
+        zero = tf.zeros((), logarithm.dtype)
+        stretch = tf.reduce_sum(tf.where(counted, logarithm, zero), axis=0)
+        collapsed = tf.reduce_any(counted & lost, axis=0)
+
+        def gradient(d_stretch, *_, variables=()):
+            d_log = tf.where(counted & ~lost, d_stretch, zero)
+            # The frame and the state that are left at the end are not looked at.
+            end = Cotangents.none(states, frame, weights, list(variables))
+            d_inputs, d = backward(
+                step, weights, inputs, record, d_log, schedule, end, variables
+            )
+            d_arguments = (d_inputs, *d.weights, *d.states)
+            return (d_arguments, d.variables) if variables else d_arguments
+
+        return (stretch, collapsed, largest_spread(logarithm, lost)), gradient
+
+    try:
+        return flow(inputs, *weights, *states)
+    except TypeError as error:
+        if "variant" not in str(error):
+            raise
+        raise ValueError(
+            "`tf.autodiff.ForwardAccumulator` does not pass through exponents that a graph "
+            "computes: under it, call `lyapunov_exponents` eagerly, outside of any "
+            f"`tf.function`. What failed: {error}"
+        ) from error
+
+
+def stretch_by_step(step, weights, inputs, states, frame, schedule):
+    """`log|R_ii|` of each step, to look at; the arguments are those of `tangent_flow`.
+
+    Returns:
+        `(stretch, lost)`, both `(time, batch, k)`: 0 at a step without QR, and where the
+        rank was lost. Without gradient.
+    """
+    forward, _ = sweeps(inputs, frame)
+    return forward(step, weights, inputs, states, frame, schedule)[:2]
+
+
+def sweeps(inputs, frame):
+    """Both sweeps, with or without checkpoints, as the memory limit has it.
+
+    The first has the arguments of `forward_sweep` and returns
+    `(log|R_ii|, lost, record)`, the second those of `backward_sweep`.
+    """
+    if checkpoints.wanted(inputs, frame):
+        return checkpoints.forward, checkpoints.backward
+    return _forward, backward_sweep
+
+
+def _forward(*arguments):
+    record = forward_sweep(*arguments)
+    return *log_stretch(record.inverses), record
+
+
+def largest_spread(logarithm, lost):
+    """The largest `max − min` of `log|R_ii|` over time, `(batch,)`; ∞ without full rank."""
+    spread = tf.reduce_max(logarithm, axis=-1) - tf.reduce_min(logarithm, axis=-1)
+    infinite = tf.cast(np.inf, spread.dtype)
+    return tf.reduce_max(tf.where(tf.reduce_any(lost, axis=-1), infinite, spread), axis=0)

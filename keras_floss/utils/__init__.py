@@ -1,0 +1,1 @@
+"""What several rooms need, and what knows nothing of the others."""

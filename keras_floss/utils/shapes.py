@@ -1,0 +1,21 @@
+"""Shapes that may be known only when a graph runs."""
+
+import tensorflow as tf
+
+
+def extent(tensor, axis):
+    """The size of an axis: an int where it is known, else a scalar tensor."""
+    return tensor.shape[axis] or tf.shape(tensor)[axis]
+
+
+def fold(x, length):
+    """`(time, ...)` as `(blocks, length, ...)`, filled up with zeros (False)."""
+    time, *rest = (extent(x, axis) for axis in range(x.shape.rank))
+    x = tf.pad(x, [[0, -time % length], *([0, 0] for _ in rest)])
+    return tf.reshape(x, (-(-time // length), length, *rest))
+
+
+def unfold(x, time):
+    """The inverse of `fold`, of so many steps."""
+    _, _, *rest = (extent(x, axis) for axis in range(x.shape.rank))
+    return tf.reshape(x, (-1, *rest))[:time]
