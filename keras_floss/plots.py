@@ -8,6 +8,15 @@ import itertools
 
 import numpy as np
 
+__all__ = [
+    "accuracy_by_delay",
+    "condition_numbers",
+    "exponents_over_time",
+    "gradient_norms",
+    "learning_curves",
+    "spectra",
+]
+
 # Okabe and Ito's colours, which differ for colour-blind readers; markers and line styles
 # differ too, for print.
 STYLES = (
@@ -17,7 +26,6 @@ STYLES = (
     {"color": "#CC79A7", "marker": "D", "linestyle": ":"},
     {"color": "#56B4E9", "marker": "v", "linestyle": (0, (6, 2))},
 )
-
 
 PREDICTION = r"predicted: $(\lambda_1 - \lambda_m)\,t$"
 EXPONENT = r"$\lambda_i$ per time step"

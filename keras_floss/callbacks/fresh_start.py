@@ -14,7 +14,7 @@ class FreshStart(keras.callbacks.Callback):
 
     # Names of the attributes that a deep copy shares: data, which cannot always be copied
     # and need not be, and what may refer to a model.
-    shared = ()
+    shared: tuple[str, ...] = ()
 
     def begin(self):
         """Sets, as for a new callback, all that belongs to one model."""

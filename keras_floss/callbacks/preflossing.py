@@ -11,7 +11,7 @@ from keras_floss.flossing.update import iterations
 from keras_floss.utils.checks import check_positive_int
 
 # Model -> the callbacks that have nothing more to do with it.
-_done_with = weakref.WeakKeyDictionary()
+_done_with: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 class Preflossing(FlossingCallback):

@@ -12,9 +12,9 @@ _KEEP_WEIGHTS = tuple(
 )
 
 # Model -> {id of an optimiser: (it, what flosses the model in its place)}.
-_of_model = weakref.WeakKeyDictionary()
+_of_model: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 # The optimisers that floss a model themselves.
-_taken = weakref.WeakSet()
+_taken: weakref.WeakSet = weakref.WeakSet()
 
 
 def check_flossing_optimizer(optimizer):

@@ -79,7 +79,7 @@ def forward_sweep(step, weights, inputs, states, frame, schedule, origin=None):
     `origin` is the orthonormal frame that `frame` was made of since the last QR; None: it
     is `frame` itself.
     """
-    batch, k, dim = extent(frame, 0), *frame.shape[1:]
+    batch, (k, dim) = extent(frame, 0), frame.shape[1:]
     identity = tf.eye(k, batch_shape=[batch], dtype=frame.dtype)
 
     def one_step(t, states, frame, origin, past_states, past_frames, past_inverses):

@@ -151,7 +151,7 @@ def by_run(recorded):
 
 # Layer id -> [number of recordings under way, what takes the recorder out again].
 # MirroredStrategy traces its replicas in threads, and each of them records for itself.
-_patched = {}
+_patched: dict = {}
 _lock = threading.Lock()
 _local = threading.local()
 

@@ -1,0 +1,33 @@
+"""Types that public functions share. Shapes stand in the docstrings.
+
+TensorFlow and Keras have no types that a checker could read: to it, every class of theirs
+is `Any`. They are named here for the reader.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import keras
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+# One array or tensor, or nested lists of numbers.
+Array: TypeAlias = ArrayLike | tf.Tensor
+# Arrays, or lists, tuples or dicts of them: the inputs of a model, the states of a cell.
+Arrays: TypeAlias = Array | Sequence[Any] | Mapping[Any, Any]
+# What `keras.Model.fit` takes as `x`.
+Data: TypeAlias = Arrays | tf.data.Dataset | keras.utils.PyDataset | Iterable[Any]
+
+# A recurrent layer, a cell, or a function `step(state, x)` or `step(state)`.
+Recurrent: TypeAlias = keras.Layer | Callable[..., Any]
+# Recurrent layers of a model: one or several, by name or themselves.
+Layers: TypeAlias = str | keras.Layer | Sequence[str | keras.Layer]
+
+Activation: TypeAlias = str | Callable[..., Any]
+Initializer: TypeAlias = str | Callable[..., Any]
+Optimizer: TypeAlias = str | keras.optimizers.Optimizer
+Verbose: TypeAlias = int | Literal["auto"]
+
+# What Keras hands to callbacks, and what it makes layers and models of.
+Logs: TypeAlias = Mapping[str, Any]
+Config: TypeAlias = dict[str, Any]
