@@ -17,6 +17,7 @@ if keras.backend.backend() != "tensorflow":
 from keras_floss import callbacks, layers, plots, tasks
 from keras_floss._version import __version__
 from keras_floss.diagnostics import gradient_norms
+from keras_floss.flossing.flossing import Flossing
 from keras_floss.layers import LyapunovRegularizer
 from keras_floss.lyapunov import (
     condition_number,
@@ -30,6 +31,7 @@ from keras_floss.lyapunov import (
 from keras_floss.models import FlossingModel
 
 __all__ = [
+    "Flossing",
     "FlossingModel",
     "LyapunovRegularizer",
     "__version__",

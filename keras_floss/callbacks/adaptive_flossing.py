@@ -74,7 +74,7 @@ class AdaptiveFlossing(ScheduledFlossing):
             return
         # The next data that flossing would take, moved on by the looks before.
         start = self.flossed + number
-        loss = self.flosser.look(self.x, start=start, **self.settings)["flossing_loss"]
+        loss = self.flosser.look(self.x, self.flossing, start=start)["flossing_loss"]
         before = self.flosser.iterations
         # NaN and the ∞ of a dead layer are flossed too, to be met by the error that says
         # where it is.

@@ -3,8 +3,8 @@
 from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.callbacks.run_count import RunCount
 from keras_floss.flossing.engine import Flosser
+from keras_floss.flossing.flossing import Flossing
 from keras_floss.flossing.flossing_optimizer import check_flossing_optimizer, optimizer_of
-from keras_floss.flossing.settings import Settings
 from keras_floss.models import FlossingModel
 from keras_floss.utils.checks import check_positive_int
 
@@ -15,7 +15,7 @@ class FlossingCallback(FreshStart):
     The arguments are those of `Preflossing`.
     """
 
-    shared = ("x", "settings", "optimizer")
+    shared = ("x", "flossing", "optimizer")
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class FlossingCallback(FreshStart):
         window=None,
         k=None,
         target=0.0,
-        warmup=None,
+        warmup="auto",
         qr_interval=1,
         layers=None,
         seed=None,
@@ -37,17 +37,16 @@ class FlossingCallback(FreshStart):
         check_positive_int("steps", steps)
         self.x = x
         self.steps = steps
-        self.settings = {
-            "batch_size": batch_size,
-            "window": window,
-            "k": k,
-            "target": target,
-            "warmup": warmup,
-            "qr_interval": qr_interval,
-            "layers": layers,
-            "seed": seed,
-        }
-        Settings(**self.settings)  # raises here what is wrong with them
+        self.flossing = Flossing(
+            batch_size=batch_size,
+            window=window,
+            k=k,
+            target=target,
+            warmup=warmup,
+            qr_interval=qr_interval,
+            layers=layers,
+            seed=seed,
+        )
         if optimizer is not None:
             check_flossing_optimizer(optimizer)
         self.optimizer = optimizer
@@ -101,8 +100,8 @@ class FlossingCallback(FreshStart):
         return self.flosser.floss(
             self.x,
             steps or self.steps,
+            self.flossing,
             start=self.flossed,
             callbacks=callbacks,
             verbose=verbose,
-            **self.settings,
         )

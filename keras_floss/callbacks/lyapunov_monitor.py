@@ -13,7 +13,7 @@ from keras_floss.diagnostics.gradient_norms import gradient_norms
 from keras_floss.diagnostics.input_gradients import gradient_ends
 from keras_floss.diagnostics.task_gradient import look_at_gradient
 from keras_floss.flossing.engine import Flosser
-from keras_floss.flossing.settings import Settings
+from keras_floss.flossing.flossing import Flossing
 from keras_floss.recurrent.fixed_batch import fixed_batch
 from keras_floss.utils.checks import check_dense, check_positive_int
 
@@ -80,7 +80,7 @@ class LyapunovMonitor(FreshStart):
     ```
     """
 
-    shared = ("data", "settings", "_source", "_writer")
+    shared = ("data", "flossing", "_source", "_writer")
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class LyapunovMonitor(FreshStart):
         log_dir=None,
         window=None,
         target=0.0,
-        warmup=None,
+        warmup="auto",
         qr_interval=1,
         layers=None,
         seed=None,
@@ -102,16 +102,16 @@ class LyapunovMonitor(FreshStart):
             check_positive_int("batch_size", batch_size)
         check_positive_int("qr_interval", qr_interval)
         self.every = every
-        self.settings = {
-            "window": window,
-            "k": k,
-            "target": target,
-            "warmup": warmup,
-            "qr_interval": qr_interval,
-            "layers": layers,
-            "seed": seed,
-        }
-        Settings(**self.settings)  # raises here what is wrong with them
+        self.flossing = Flossing(
+            batch_size=None,
+            window=window,
+            k=k,
+            target=target,
+            warmup=warmup,
+            qr_interval=qr_interval,
+            layers=layers,
+            seed=seed,
+        )
         self._cut = batch_size is None
         self._keep(_first_batch(x, batch_size or 16))
         self._writer = _writer(log_dir) if log_dir else None
@@ -178,9 +178,7 @@ class LyapunovMonitor(FreshStart):
         """Writes the pictures of an epoch."""
         gradients = {}
         if len(self.data) > 1:
-            gradients = gradient_norms(
-                self.model, *self.data, layers=self.settings["layers"]
-            )
+            gradients = gradient_norms(self.model, *self.data, layers=self.flossing.layers)
         time = "epochs" if self.every == "epoch" else "updates"
         with self._writer.as_default(step=epoch):
             for name, figure in pictures(self.history, time, gradients).items():
@@ -188,12 +186,9 @@ class LyapunovMonitor(FreshStart):
         self._writer.flush()
 
     def _exponents(self):
-        settings = {"batch_size": None, **self.settings}
-        values = self._flosser.look(self._source, **settings)
+        values = self._flosser.look(self._source, self.flossing)
         del values["flossing_skipped"]
-        for name, exponents in self._flosser.spectrum(
-            self._source, **self.settings
-        ).items():
+        for name, exponents in self._flosser.spectrum(self._source, self.flossing).items():
             # A sequence too short to be counted is NaN all along.
             used = exponents[~np.isnan(exponents).all(axis=-1)]
             values[f"{name}/exponents"] = (used if len(used) else exponents).mean(axis=0)
@@ -202,7 +197,7 @@ class LyapunovMonitor(FreshStart):
     def _gradient_norms(self):
         if len(self.data) == 1:
             return {}
-        layers = self.settings["layers"]
+        layers = self.flossing.layers
         ends = look_at_gradient(gradient_ends, self.model, layers, self.data)
         values = {}
         for name, (first, last) in ends.items():

@@ -6,7 +6,7 @@ import typing
 import numpy as np
 
 from keras_floss.experiments.problems import TASKS
-from keras_floss.flossing.settings import Settings
+from keras_floss.flossing.flossing import Flossing
 from keras_floss.tasks.stream import check_size
 from keras_floss.utils.checks import (
     check_positive,
@@ -152,7 +152,7 @@ class Configuration:
         check_size(gates * self.units, units=self.units)
         check_size(states, batch_size=self.batch_size, steps=steps)
         if method.flossing != "none":
-            Settings(**self.flossing())
+            Flossing(**self.flossing())
             for name, limit, what in (
                 ("k", states, "number of states of the network"),
                 ("window", steps, "number of steps of a sequence"),

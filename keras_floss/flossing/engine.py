@@ -17,7 +17,6 @@ from keras_floss.flossing.flossing_optimizer import check_flossing_optimizer
 from keras_floss.flossing.flossing_pass import flossed_layers
 from keras_floss.flossing.history import StepHistory
 from keras_floss.flossing.program import FlossingProgram
-from keras_floss.flossing.settings import Settings
 from keras_floss.flossing.source import endless, from_batch, inputs_of, peek
 from keras_floss.flossing.update import iterations
 from keras_floss.flow.checkpoints import memory_limit
@@ -79,16 +78,17 @@ class Flosser:
         return steps - done
 
     @_one_at_a_time
-    def floss(self, x, steps=500, *, start=0, callbacks=(), verbose="auto", **settings):
+    def floss(self, x, steps, flossing, *, start=0, callbacks=(), verbose="auto"):
         """Takes `steps` flossing steps; see `FlossingModel.floss`.
 
         Args:
+            flossing: a `Flossing`.
             start: number of batches of `x` to pass over first.
             callbacks: Keras callbacks of the flossing steps; `stop_training` ends them.
         """
         check_positive_int("steps", steps)
         program, source = self._prepare(
-            x, start, settings, self.model.steps_per_execution, steps
+            x, start, flossing, self.model.steps_per_execution, steps
         )
         self.build_optimizer()
         history = StepHistory(program.layer_names)
@@ -102,17 +102,17 @@ class Flosser:
         return history
 
     @_one_at_a_time
-    def look(self, x, *, start=0, **settings):
+    def look(self, x, flossing, *, start=0):
         """What a flossing step on batch `start` of `x` would log, as a dict of floats."""
-        program, source = self._prepare(x, start, settings, steps_per_execution=1)
+        program, source = self._prepare(x, start, flossing, steps_per_execution=1)
         logs = program.evaluate(source, steps=1, verbose=0, return_dict=True)
         return {name: float(value) for name, value in logs.items()}
 
     @_one_at_a_time
-    def spectrum(self, x, *, batch_size=None, steps=None, verbose=0, **settings):
+    def spectrum(self, x, flossing, *, batch_size=None, steps=None, verbose=0):
         """Exponents by layer; see `FlossingModel.lyapunov_spectrum`."""
-        check_positive_int("qr_interval", settings.get("qr_interval", 1))
-        settings = Settings(batch_size=None, **settings)
+        check_positive_int("qr_interval", flossing.qr_interval)
+        flossing = dataclasses.replace(flossing, batch_size=None)
         x = inputs_of(x) if isinstance(x, tuple) else x
         if isinstance(x, tf.data.Dataset):
             if steps is None and x.cardinality() == tf.data.INFINITE_CARDINALITY:
@@ -123,7 +123,7 @@ class Flosser:
         check_dense(x)
         known = isinstance(x, tf.data.Dataset | keras.utils.PyDataset)
         first = peek(x)[0] if known else keras.tree.map_structure(lambda a: a[:1], x)
-        program = self._program(settings, first, self.model.steps_per_execution)
+        program = self._program(flossing, first, self.model.steps_per_execution)
         if not known:
             batch_size = batch_size or fixed_batch(self.model)[0]
         return program.predict(x, batch_size=batch_size, verbose=verbose)
@@ -138,17 +138,16 @@ class Flosser:
             with self.model.distribute_strategy.scope():
                 self.optimizer.build(variables)
 
-    def _prepare(self, x, start, settings, steps_per_execution, steps=1):
+    def _prepare(self, x, start, flossing, steps_per_execution, steps=1):
         """The program of these settings for a pass of so many steps, and its data."""
-        settings = Settings(**settings)
         replicas = self.model.distribute_strategy.num_replicas_in_sync
         # Of arrays each replica gets its part of a batch.
-        batch_size = settings.batch_size and settings.batch_size * replicas
-        first, source = peek(endless(x, batch_size, settings.seed))
-        program = self._program(settings, first, steps_per_execution, steps)
+        batch_size = flossing.batch_size and flossing.batch_size * replicas
+        first, source = peek(endless(x, batch_size, flossing.seed))
+        program = self._program(flossing, first, steps_per_execution, steps)
         return program, from_batch(source, start)
 
-    def _program(self, settings, batch, steps_per_execution, steps=1):
+    def _program(self, flossing, batch, steps_per_execution, steps=1):
         """The Keras model that takes flossing steps with these settings."""
         check_dense(batch)
         if any(0 in np.shape(a) for a in keras.tree.flatten(batch)):
@@ -160,15 +159,15 @@ class Flosser:
         if not self.model.built:
             first = keras.tree.map_structure(lambda a: tf.convert_to_tensor(a[:1]), batch)
             build(self.model, first)
-        layers = flossed_layers(self.model, settings)
-        window = settings.window or _time_steps(batch)
+        layers = flossed_layers(self.model, flossing)
+        window = flossing.window or _time_steps(batch)
         jit_compile = choose_jit_compile(self.model, layers, steps * window, self.automatic)
-        seed, settings = settings.seed, dataclasses.replace(settings, seed=None)
-        key = (settings, steps_per_execution, memory_limit(), jit_compile)
+        seed, flossing = flossing.seed, dataclasses.replace(flossing, seed=None)
+        key = (flossing, steps_per_execution, memory_limit(), jit_compile)
         program = self._programs.get(key)
         if program is None or not program.answers():
             with self.model.distribute_strategy.scope():
-                program = FlossingProgram(self.model, layers, settings)
+                program = FlossingProgram(self.model, layers, flossing)
                 program.compile(
                     self.optimizer,
                     jit_compile=jit_compile,

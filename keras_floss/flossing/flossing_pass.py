@@ -12,11 +12,11 @@ from keras_floss.recurrent.sequence import Sequence, cut_batch, cut_window
 from keras_floss.utils.shapes import extent
 
 
-def flossed_layers(model, settings):
+def flossed_layers(model, flossing):
     """`{name: layer}` of the recurrent layers that the settings ask for."""
     available = recurrent_layers(model)
-    settings.check_names(available)
-    return choose_layers(available, settings.layers)
+    flossing.check_names(available)
+    return choose_layers(available, flossing.layers)
 
 
 class FlossingPass:
@@ -25,23 +25,23 @@ class FlossingPass:
     Args:
         model: a `keras.Model`.
         layers: `{name: recurrent layer of the model}`.
-        settings: a `Settings`.
+        flossing: a `Flossing`.
         interval: what `make_interval` makes of their `qr_interval`.
         frames: `{name: variable}`, the frames to start from. None: those of the seed.
-        seed: of the noise in cells, a variable. None: that of the settings.
+        seed: of the noise in cells, a variable. None: that of the flossing.
         redraw: gives a number when it is called, another at each step; noisy cells draw
             anew by it. None: they draw the same at each step.
     """
 
     def __init__(
-        self, model, layers, settings, interval, frames=None, seed=None, redraw=None
+        self, model, layers, flossing, interval, frames=None, seed=None, redraw=None
     ):
         self.model = model
         self.layers = layers
-        self.settings = settings
+        self.flossing = flossing
         self.interval = interval
         self.frames = frames or {}
-        self.seed = settings.seed or 0 if seed is None else seed
+        self.seed = flossing.seed or 0 if seed is None else seed
         self.redraw = redraw
 
     def sequences(self, inputs):
@@ -59,8 +59,8 @@ class FlossingPass:
             name: [
                 sequence_spectrum(
                     sequence,
-                    self.settings.k_of(name, sequence.map.dim),
-                    warmup=self.settings.warmup_of(extent(sequence.inputs, 1)),
+                    self.flossing.k_of(name, sequence.map.dim),
+                    warmup=self.flossing.warmup_of(extent(sequence.inputs, 1)),
                     qr_interval=qr_interval,
                     seed=self.seed,
                     frame=self.frames.get(name),
@@ -107,7 +107,7 @@ class FlossingPass:
         """The flossing loss, and that of each layer, with what is worth knowing of both."""
         losses = {
             name: sum(
-                flossing_loss(s.exponents, s.counted, self.settings.target) for s in calls
+                flossing_loss(s.exponents, s.counted, self.flossing.target) for s in calls
             )
             / len(calls)
             for name, calls in spectra.items()
@@ -135,17 +135,17 @@ class FlossingPass:
 
     def _first(self, batch):
         """The sequences of a batch that are wanted."""
-        first = batch[: self.settings.batch_size]
-        if self.settings.batch_size == 1 and _replicas() == 1:
+        first = batch[: self.flossing.batch_size]
+        if self.flossing.batch_size == 1 and _replicas() == 1:
             # However short a batch is. XLA compiles a known shape in less time.
             first.set_shape((1, *first.shape[1:]))
         return first
 
     def _cut(self, sequence):
         """The first sequences and their window, without gradient to what is before."""
-        cell_map, inputs, states, mask = cut_batch(sequence, self.settings.batch_size)
+        cell_map, inputs, states, mask = cut_batch(sequence, self.flossing.batch_size)
         inputs, states = keras.tree.map_structure(tf.stop_gradient, (inputs, states))
-        return cut_window(Sequence(cell_map, inputs, states, mask), self.settings.window)
+        return cut_window(Sequence(cell_map, inputs, states, mask), self.flossing.window)
 
 
 class Pass(typing.NamedTuple):

@@ -6,9 +6,9 @@ import threading
 import keras
 import tensorflow as tf
 
+from keras_floss.flossing.flossing import Flossing
 from keras_floss.flossing.flossing_pass import FlossingPass, flossed_layers
 from keras_floss.flossing.interval import make_interval
-from keras_floss.flossing.settings import Settings
 from keras_floss.recurrent.noise import Redraws
 
 
@@ -18,16 +18,16 @@ class Penalty:
     Args:
         model: a `keras.Model`.
         strength: a number.
-        settings: a `Settings`.
+        flossing: a `Flossing`.
     """
 
-    def __init__(self, model, strength, settings: Settings):
+    def __init__(self, model, strength, flossing: Flossing):
         self.model = model
-        self.settings = settings
+        self.flossing = flossing
         # TensorFlow's: a Keras variable would be one of the model's weights, which are to
         # be those of the plain model.
         self.strength = tf.Variable(strength, trainable=False, dtype=tf.float32)
-        self._interval = make_interval(settings.qr_interval)
+        self._interval = make_interval(flossing.qr_interval)
         self._redraws = Redraws()
         # MirroredStrategy traces its replicas in threads.
         self._local = threading.local()
@@ -50,13 +50,13 @@ class Penalty:
 
     def _prepare(self, inputs):
         """Whether the penalty was left out, it, its gradients, and their variables."""
-        layers = flossed_layers(self.model, self.settings)
+        layers = flossed_layers(self.model, self.flossing)
         variables, kinds = [], []
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
 
         def compute():
             flossing_pass = FlossingPass(
-                self.model, layers, self.settings, self._interval, redraw=self._redraws
+                self.model, layers, self.flossing, self._interval, redraw=self._redraws
             )
             result, flossed = flossing_pass.gradients(inputs)
             variables.extend(flossed)

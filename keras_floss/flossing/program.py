@@ -32,15 +32,15 @@ def _noted(step):
 class FlossingProgram(keras.Model):
     """A Keras model whose `train_step` is a flossing step on another model's weights."""
 
-    def __init__(self, model, layers, settings):
+    def __init__(self, model, layers, flossing):
         super().__init__(name="flossing", dtype="float32")
         # In a lambda, which Keras does not track: the weights are the other model's.
-        interval = make_interval(settings.qr_interval)
-        frames = {name: _frame(settings, name, x) for name, x in layers.items()}
+        interval = make_interval(flossing.qr_interval)
+        frames = {name: _frame(flossing, name, x) for name, x in layers.items()}
         flossing_pass = FlossingPass(
             model,
             layers,
-            settings,
+            flossing,
             interval,
             frames,
             tf.Variable(0, trainable=False, dtype=tf.int64),
@@ -88,7 +88,7 @@ class FlossingProgram(keras.Model):
     def predict_step(self, data):
         flossing_pass = self._pass()
         sequences = flossing_pass.sequences(inputs_of(data))
-        spectra = flossing_pass.spectra(sequences, flossing_pass.settings.qr_interval)
+        spectra = flossing_pass.spectra(sequences, flossing_pass.flossing.qr_interval)
         return {
             name: sum(s.exponents for s in calls) / len(calls)
             for name, calls in spectra.items()
@@ -103,13 +103,13 @@ class FlossingProgram(keras.Model):
             logs[f"{prefix}lambda_1"] = exponents[0]
             logs[f"{prefix}lambda_k"] = exponents[-1]
             logs[f"{prefix}lost_directions"] = result.lost[name]
-        if self._pass().settings.qr_interval == "auto":
+        if self._pass().flossing.qr_interval == "auto":
             logs["qr_interval"] = tf.cast(result.qr_interval, tf.float32)
         return {**logs, "flossing_skipped": self.skipped.result()}
 
 
-def _frame(settings, name, layer):
+def _frame(flossing, name, layer):
     """A variable for the frame that a layer starts from."""
     step = CellMap(layer.cell, name)
-    shape = settings.k_of(name, step.dim), step.dim
+    shape = flossing.k_of(name, step.dim), step.dim
     return tf.Variable(tf.zeros(shape, step.dtype), trainable=False)

@@ -5,6 +5,7 @@ import inspect
 import keras
 
 from keras_floss.flossing.engine import Flosser
+from keras_floss.flossing.flossing import Flossing
 from keras_floss.models.joint_flossing import JointFlossing
 from keras_floss.models.own_steps import check_no_own_steps
 
@@ -215,7 +216,7 @@ class FlossingModel(JointFlossing, keras.Model):
         window=None,
         k=None,
         target=0.0,
-        warmup=None,
+        warmup="auto",
         qr_interval=1,
         layers=None,
         seed=None,
@@ -256,7 +257,7 @@ class FlossingModel(JointFlossing, keras.Model):
             k: number of exponents: an int, None for all, or a dict by layer name.
             target: exponent aimed at, per time step, or a list of k. Defaults to 0.0.
             warmup: number of first steps of the window that are not counted. Defaults to
-                None: 10 + ⌈window/10⌉, but at most half of the window.
+                `"auto"`: 10 + ⌈window/10⌉, but at most half of the window.
             qr_interval: number of steps from one QR to the next, or `"auto"`: as many, up
                 to 50, as leave exponents and gradients within 1 % of what they are with a
                 QR at every step. The more alike the exponents, the more it saves. Defaults
@@ -285,14 +286,16 @@ class FlossingModel(JointFlossing, keras.Model):
         return self.flosser.floss(
             x,
             steps,
-            batch_size=batch_size,
-            window=window,
-            k=k,
-            target=target,
-            warmup=warmup,
-            qr_interval=qr_interval,
-            layers=layers,
-            seed=seed,
+            Flossing(
+                batch_size=batch_size,
+                window=window,
+                k=k,
+                target=target,
+                warmup=warmup,
+                qr_interval=qr_interval,
+                layers=layers,
+                seed=seed,
+            ),
             verbose=verbose,
         )
 
@@ -331,14 +334,16 @@ class FlossingModel(JointFlossing, keras.Model):
         """
         return self.flosser.spectrum(
             x,
-            k=k,
-            window=window,
-            warmup=warmup,
-            qr_interval=qr_interval,
-            layers=layers,
+            Flossing(
+                window=window,
+                k=k,
+                warmup=warmup,
+                qr_interval=qr_interval,
+                layers=layers,
+                seed=seed,
+            ),
             batch_size=batch_size,
             steps=steps,
-            seed=seed,
             verbose=verbose,
         )
 

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.flossing.flossing import Flossing
 from keras_floss.flossing.penalty import Penalty
-from keras_floss.flossing.settings import Settings
 from keras_floss.flossing.source import inputs_of
 from keras_floss.utils.checks import check_strength
 
@@ -49,14 +49,14 @@ class JointFlossing:
                 raise ValueError("`joint` is nothing without a `strength`.")
             return
         check_strength(strength)
-        known = [field.name for field in dataclasses.fields(Settings)]
+        known = [field.name for field in dataclasses.fields(Flossing)]
         for name in settings or ():
             if name not in known:
                 raise ValueError(
                     f"`joint` has no setting {name!r}. There are: {', '.join(known)}."
                 )
         self._joint = dict(settings or {})
-        penalty = Penalty(self, strength, Settings(**self._joint))
+        penalty = Penalty(self, strength, Flossing(**self._joint))
         # In a lambda: Keras would take it, which refers back to this model, for a part.
         self._penalty = lambda: penalty
         self._flossing_loss = MeanOfFinite(name="flossing_loss")

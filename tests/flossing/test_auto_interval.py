@@ -8,9 +8,9 @@ from reference import pretend_gpu
 
 import keras_floss
 from keras_floss.callbacks import AdaptiveFlossing, Preflossing
+from keras_floss.flossing.flossing import Flossing
 from keras_floss.flossing.flossing_pass import FlossingPass
 from keras_floss.flossing.interval import INTERVALS, AutoInterval, FixedInterval
-from keras_floss.flossing.settings import Settings
 
 TIME = 60
 RNG = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def wide(dtype="float32"):
 
 def compiled_pass(model, interval, jit_compile=False, **settings):
     """A function of sequences: loss, exponents, interval, gradients in one vector."""
-    settings = Settings(warmup=5, **{"batch_size": 4, **settings})
+    settings = Flossing(warmup=5, **{"batch_size": 4, **settings})
     layers = {"rnn": model.model.get_layer("rnn")}
     flossing_pass = FlossingPass(model, layers, settings, interval)
 

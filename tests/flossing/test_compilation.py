@@ -98,5 +98,5 @@ def test_a_floss_of_many_steps_takes_xla_and_its_look_does_not(monkeypatch):
 
     monkeypatch.setattr(keras.Model, "compile", note)
     model.floss(data, -(-WORTH_COMPILING // 8), seed=0, verbose=0)
-    model.flosser.look(data, seed=0)
+    model.flosser.look(data, keras_floss.Flossing(seed=0))
     assert made == [True, False]

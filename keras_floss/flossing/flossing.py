@@ -1,0 +1,163 @@
+"""What is flossed, and how: the one place that has the settings and their defaults."""
+
+import collections.abc
+import dataclasses
+import enum
+import typing
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_floss.utils.checks import (
+    check_k,
+    check_positive_int,
+    check_schedule,
+    check_target,
+)
+
+
+class Unset(enum.Enum):
+    """Stands for a keyword that is not given, where None means something."""
+
+    UNSET = "unset"
+
+    def __repr__(self):
+        return self.name
+
+
+UNSET = Unset.UNSET
+
+
+class _FrozenDict(dict):
+    """A dict that can be a key, as the settings that a program is kept for are."""
+
+    def __hash__(self):
+        return hash(frozenset(self.items()))
+
+
+@keras.saving.register_keras_serializable(package="keras_floss")
+@dataclasses.dataclass(frozen=True)
+class Flossing:
+    """What is flossed, and how.
+
+    Everything that flosses takes one: `FlossingModel`, the callbacks and
+    `LyapunovRegularizer`. It cannot be changed; `dataclasses.replace` makes another one.
+    Two with the same settings are equal.
+
+    Args:
+        batch_size: number of sequences of a flossing step; of a batched source, the first
+            ones of each batch. None: all of them. Defaults to 1.
+        window: number of time steps, from the first valid one of each recurrent layer's
+            own input. Defaults to None, all of them.
+        k: number of exponents: an int, None for all, or a dict by layer name. Defaults to
+            None.
+        target: the exponent aimed at, per time step, or a list of k. Defaults to 0.0.
+        warmup: number of first valid steps of the window that are not counted. Defaults
+            to `"auto"`: 10 + ⌈window/10⌉, as in the released code of the flossing paper,
+            but at most half of the window.
+        qr_interval: number of steps from one QR to the next, or `"auto"`: as many, up to
+            50, as leave exponents and gradients within 1 % of what they are with a QR at
+            every step. The more alike the exponents, the more it saves. Defaults to 1.
+        layers: names of the recurrent layers to floss, or the layers. Defaults to None,
+            all of them.
+        seed: of the shuffling of arrays, of the frame to start from, and of the noise of
+            cells that draw random numbers, which is new at each step. Defaults to None:
+            shuffled anew each time, the same frame and noise always.
+
+    Raises:
+        ValueError: a setting out of its range.
+
+    Example:
+
+    ```python
+    flossing = keras_floss.Flossing(window=55, k=32)
+    preflossing = keras_floss.callbacks.Preflossing(x_train, flossing=flossing)
+    ```
+
+    References:
+        [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
+    """
+
+    batch_size: int | None = 1
+    window: int | None = None
+    k: int | collections.abc.Mapping[str, int] | None = None
+    target: float | collections.abc.Sequence[float] = 0.0
+    warmup: int | typing.Literal["auto"] = "auto"
+    qr_interval: int | typing.Literal["auto"] = 1
+    layers: collections.abc.Sequence[str] | None = None
+    seed: int | None = None
+
+    def __post_init__(self):
+        # Hashable, since a compiled program is kept for each.
+        freeze = object.__setattr__
+        if isinstance(self.k, dict):
+            freeze(self, "k", _FrozenDict(self.k))
+        if isinstance(self.layers, list):
+            freeze(self, "layers", tuple(self.layers))
+        if not np.isscalar(self.target):
+            freeze(self, "target", tuple(self.target))
+        for name in ("batch_size", "window"):
+            if getattr(self, name) is not None:
+                check_positive_int(name, getattr(self, name))
+        by_layer = isinstance(self.k, dict)
+        for k in self.k.values() if by_layer else [self.k]:
+            if k is not None:
+                check_positive_int("k", k)
+        check_target(self.target, None if by_layer else self.k)
+        for name, least in (("warmup", 0), ("qr_interval", 1)):
+            value = getattr(self, name)
+            if value is None or isinstance(value, str) and value != "auto":
+                raise ValueError(
+                    f'`{name}` must be an integer of at least {least}, or "auto". '
+                    f"Received: {value!r}"
+                )
+        warmup = 0 if self.warmup == "auto" else self.warmup
+        fixed = 1 if self.qr_interval == "auto" else self.qr_interval
+        check_schedule(warmup, fixed, self.window)
+
+    def get_config(self):
+        """The settings as a dict, from which `keras.saving` makes them again."""
+        config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if isinstance(self.k, dict):
+            config["k"] = dict(self.k)
+        if self.layers is not None:
+            config["layers"] = [getattr(x, "name", x) for x in self.layers]
+        if isinstance(self.target, tuple):
+            config["target"] = list(self.target)
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        """A `Flossing` of what `get_config` returned."""
+        return cls(**config)
+
+    def check_names(self, names):
+        """Raises ValueError where `k` names a layer that there is not."""
+        for name in self.k if isinstance(self.k, dict) else ():
+            if name not in names:
+                raise ValueError(
+                    f"`k` names what is no recurrent layer of the model: {name!r}. There "
+                    f"are: {', '.join(names)}."
+                )
+
+    def k_of(self, name, dim):
+        """The number of exponents of a layer with `dim` state variables."""
+        k = self.k.get(name) if isinstance(self.k, dict) else self.k
+        k = check_k(k, dim, name)
+        check_target(self.target, k)
+        return k
+
+    def warmup_of(self, time):
+        """The number of warm-up steps in a window of `time` steps, int or tensor."""
+        if self.warmup != "auto":
+            return self.warmup
+        if tf.is_tensor(time):
+            return tf.minimum(10 - (-time // 10), time // 2)
+        return min(10 - (-time // 10), time // 2)
+
+
+def override(flossing, **keywords):
+    """A `Flossing` with those fields replaced that are not UNSET; None is the default."""
+    given = {name: value for name, value in keywords.items() if value is not UNSET}
+    return dataclasses.replace(flossing or Flossing(), **given)
