@@ -3,6 +3,7 @@
 from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.layers import HDetachLSTMCell
 from keras_floss.utils.checks import check_int
+from keras_floss.utils.private_keras import all_layers
 
 
 class HDetachAnnealing(FreshStart):
@@ -46,7 +47,7 @@ class HDetachAnnealing(FreshStart):
         self._cells = []
 
     def on_train_begin(self, logs=None):
-        cells = [c for c in self.model._flatten_layers() if isinstance(c, HDetachLSTMCell)]
+        cells = [c for c in all_layers(self.model) if isinstance(c, HDetachLSTMCell)]
         if not cells:
             raise ValueError(
                 f"The model `{self.model.name}` has no `HDetachLSTM` whose detach rate "

@@ -9,6 +9,7 @@ import numpy as np
 from keras_floss.callbacks.flossing_callback import FlossingCallback
 from keras_floss.flossing.update import iterations
 from keras_floss.utils.checks import check_positive_int
+from keras_floss.utils.private_keras import epoch_of_backup
 
 # Model -> the callbacks that have nothing more to do with it.
 _done_with: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -112,7 +113,7 @@ class Preflossing(FlossingCallback):
             # A backup whose epoch was lost, or not yet written.
             return now > 0 and now != updates
         # Where BackupAndRestore says at which epoch to go on, and not `initial_epoch`.
-        by_backup = getattr(self.model, "_initial_epoch", None)
+        by_backup = epoch_of_backup(self.model)
         # A model with optimisers of its own has no updates by this one.
         fresh = now == 0 and all(map(np.array_equal, weights, self.model.get_weights()))
         if by_backup and fresh:

@@ -4,6 +4,7 @@ import functools
 
 from keras_floss.diagnostics.unchanged_metrics import unchanged_metrics
 from keras_floss.recurrent.recording import choose_layers, recurrent_layers
+from keras_floss.utils.private_keras import compiled_loss
 from keras_floss.utils.traces import call_kept
 
 
@@ -26,4 +27,4 @@ def look_at_gradient(function, model, layers, data):
     call = functools.partial(function, model, layers)
     with unchanged_metrics(model):
         # Of the loss that it was last compiled with: Keras makes a new one each time.
-        return call_kept(model, (function, *layers), call, data, model._compile_loss)
+        return call_kept(model, (function, *layers), call, data, compiled_loss(model))

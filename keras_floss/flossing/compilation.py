@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_floss.recurrent.cells import CellMap
+from keras_floss.utils.private_keras import all_layers
 
 # Time steps of a pass, in all its flossing steps, from which compilation pays on a CPU: it
 # takes seconds, and saves 0.2 to 1 ms of each.
@@ -33,6 +34,6 @@ def choose_jit_compile(model, layers, time_steps, automatic):
 def _suits_xla(model, layers):
     """Whether everything that a flossing step runs is known to compile."""
     # A recurrent layer says no where it has a cuDNN kernel, which is not run here.
-    others = (x for x in model._flatten_layers() if not isinstance(x, keras.layers.RNN))
+    others = (x for x in all_layers(model) if not isinstance(x, keras.layers.RNN))
     cells = (CellMap(layer.cell) for layer in layers.values())
     return all(x.supports_jit for x in others) and all(cell.vectorizes for cell in cells)

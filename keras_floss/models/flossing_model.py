@@ -8,6 +8,13 @@ from keras_floss.flossing.engine import Flosser
 from keras_floss.flossing.flossing import Flossing
 from keras_floss.models.joint_flossing import JointFlossing
 from keras_floss.models.own_steps import check_no_own_steps
+from keras_floss.utils.private_keras import (
+    build_shapes,
+    default_config,
+    makes_own_config,
+    own_metrics,
+    set_build_shapes,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
@@ -119,10 +126,10 @@ class FlossingModel(JointFlossing, keras.Model):
             self.built = True
             # What Keras notes of a model when it is built, and writers of other formats,
             # TensorFlow Lite's say, look for. Of a functional model it is not known there.
-            shapes = model._build_shapes_dict
+            shapes = build_shapes(model)
             if shapes and None in shapes.values():
                 shapes = {"input_shape": model.input_shape}
-            self._build_shapes_dict = shapes
+            set_build_shapes(self, shapes)
 
     def call(self, inputs, training=None):
         # None would take the place of the model's own default.
@@ -139,7 +146,8 @@ class FlossingModel(JointFlossing, keras.Model):
     @property
     def metrics(self):
         # Keras leaves out those of a model in a model.
-        return [*super().metrics, *getattr(self.model, "_metrics", ())]
+        own = [] if self.model is None else own_metrics(self.model)
+        return [*super().metrics, *own]
 
     def compile(self, *args, flossing_optimizer="adam", **kwargs):
         """As `keras.Model.compile`, with an optimiser for flossing.
@@ -360,10 +368,11 @@ class FlossingModel(JointFlossing, keras.Model):
         exported = self.model if wraps else super()
         return exported.export(*args, **kwargs)
 
+    @default_config
     def get_config(self):
         # A subclass with an `__init__` of plain arguments has Keras make its config of
         # them, as any model has.
-        if self.model is None or getattr(self, "_auto_config", None) is not None:
+        if self.model is None or makes_own_config(self):
             return super().get_config()
         return {
             "name": self.name,
@@ -371,9 +380,6 @@ class FlossingModel(JointFlossing, keras.Model):
             "model": keras.saving.serialize_keras_object(self.model),
             **self._joint_config(),
         }
-
-    # Keras looks for this mark before it makes the config.
-    get_config._is_default = True
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -19,6 +19,7 @@ import tensorflow as tf
 from keras_floss.recurrent.activations import PRECISE
 from keras_floss.recurrent.draws import depend_on_draws
 from keras_floss.utils.custom_gradient import tie_gradients
+from keras_floss.utils.private_keras import all_layers
 
 ACTIVATIONS = ("activation", "recurrent_activation")
 VECTORIZED = {
@@ -186,9 +187,7 @@ class CellMap:
 
     def _layers(self):
         """The cell and its sublayers, where it is a Keras layer."""
-        return (
-            list(self.cell._flatten_layers()) if isinstance(self.cell, keras.Layer) else []
-        )
+        return all_layers(self.cell) if isinstance(self.cell, keras.Layer) else []
 
 
 def _vectorizes(layer):

@@ -8,6 +8,7 @@ import typing
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.utils.private_keras import replaced_operations
 from keras_floss.utils.shapes import extent
 
 
@@ -208,45 +209,20 @@ def replaced(numbers):
         numbers: for each operation that draws, in order, a tensor of the graph, or None
             where it may draw.
     """
-    # TensorFlow has no public way: a copy of a graph loses the gradients that are
-    # functions in Python (`tf.custom_gradient`).
-    graph = tf.compat.v1.get_default_graph()
-    create = graph._create_op_internal
     numbers = list(numbers)
     drawn = []
 
-    def create_op(kind, *args, **kwargs):
+    def replace(kind):
         if _kind(kind):
             drawn.append(kind)
-            number = numbers[min(len(drawn), len(numbers)) - 1]
-            if number is not None:
-                return _Replaced(number)
-        if kind == GENERATOR:
-            return _Replaced(tf.zeros(3, tf.int64))
-        return create(kind, *args, **kwargs)
+            return numbers[min(len(drawn), len(numbers)) - 1]
+        return tf.zeros(3, tf.int64) if kind == GENERATOR else None
 
-    graph._create_op_internal = create_op
-    try:
+    with replaced_operations(replace):
         yield
-    finally:
-        del graph._create_op_internal
     if len(drawn) != len(numbers):
         raise RuntimeError(
             f"A step that is traced again must draw random numbers as often as before, "
             f"{len(numbers)} times, and keep none of them. It drew {len(drawn)} times "
             f"(TensorFlow {tf.__version__})."
         )
-
-
-class _Replaced:
-    """In place of an operation, its result."""
-
-    inputs = ()
-
-    def __init__(self, output):
-        self.outputs = [output]
-
-    def get_attr(self, name):
-        """Nothing: TensorFlow would record it for a gradient with respect to its inputs."""
-
-    _get_attr_int = _get_attr_type = _get_attr_bool = get_attr

@@ -8,22 +8,15 @@ copies of them, which nobody sees after: `rows` says how many of a filled batch 
 import keras
 import tensorflow as tf
 
+from keras_floss.utils.private_keras import all_layers
 from keras_floss.utils.shapes import extent
-
-
-def walk(layer):
-    """A layer and all layers in it, in order. (All at once, Keras turns them round.)"""
-    yield layer
-    for inner in layer._flatten_layers(include_self=False, recursive=False):
-        yield from walk(inner)
 
 
 def fixed_batch(model):
     """`(number of sequences, layer)` of the layer that fixes it, or `(None, None)`."""
-    for layer in walk(model):
-        for state in _stored(layer):
-            return state.shape[0], layer
-    for layer in walk(model):
+    for state, layer in _stored(model):
+        return state.shape[0], layer
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.InputLayer) and layer.batch_shape[0]:
             return layer.batch_shape[0], layer
     return None, None
@@ -64,17 +57,17 @@ def check_batch(inputs, model):
 
 def build(model, inputs):
     """Builds a model by a call; the states that its layers keep stay as they were."""
-    before = [(v, tf.identity(v.value)) for layer in walk(model) for v in _stored(layer)]
+    before = {id(state): tf.identity(state.value) for state, _ in _stored(model)}
     model(fill(inputs, model)[0])
-    for layer in walk(model):
-        for v in _stored(layer):
-            v.assign(tf.zeros_like(v.value))
-    for v, value in before:
-        v.assign(value)
+    for state, _ in _stored(model):
+        state.assign(before.get(id(state), tf.zeros_like(state.value)))
 
 
-def _stored(layer):
-    """The state variables of a stateful layer."""
-    if not getattr(layer, "stateful", False):
-        return []
-    return keras.tree.flatten(getattr(layer, "states", None) or [])
+def _stored(model):
+    """The state variables of the stateful layers of a model, each with its layer."""
+    return [
+        (state, layer)
+        for layer in all_layers(model)
+        if getattr(layer, "stateful", False)
+        for state in keras.tree.flatten(getattr(layer, "states", None) or [])
+    ]

@@ -13,9 +13,10 @@ import threading
 import keras
 import tensorflow as tf
 
-from keras_floss.recurrent.fixed_batch import check_batch, fill, walk
+from keras_floss.recurrent.fixed_batch import check_batch, fill
 from keras_floss.recurrent.runs import Call, as_runs
 from keras_floss.recurrent.sequence import directions
+from keras_floss.utils.private_keras import all_layers
 
 
 def recurrent_layers(model):
@@ -26,12 +27,12 @@ def recurrent_layers(model):
     """
     # id of a recurrent layer -> (it, the layer that names it, direction or "")
     found = {}
-    for layer in walk(model):
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.RNN | keras.layers.Bidirectional):
             for direction, rnn in directions(layer).items():
                 found.setdefault(id(rnn), (rnn, layer, direction))
     if not found:
-        cells = [layer.name for layer in walk(model) if hasattr(layer, "state_size")]
+        cells = [layer.name for layer in all_layers(model) if hasattr(layer, "state_size")]
         raise ValueError(
             f"The model `{model.name}` has no recurrent layer (`keras.layers.RNN`) whose "
             "Lyapunov exponents could be computed."

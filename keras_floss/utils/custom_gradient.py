@@ -10,7 +10,8 @@ import functools
 import weakref
 
 import tensorflow as tf
-from tensorflow.python.framework import ops
+
+from keras_floss.utils.private_keras import gradient_name, registered_gradient
 
 
 @tf.autograph.experimental.do_not_convert
@@ -39,13 +40,10 @@ def custom_gradient(function):
 
 def _tie(op):
     """Ties the gradient of an op to its graph, where it has one of its own."""
-    if op.type != "IdentityN" or "_gradient_op_type" not in op.node_def.attr:
-        return
-    name = op.get_attr("_gradient_op_type").decode()
+    name = gradient_name(op)
     tied = getattr(op.graph, "tied_gradients", {})
-    if name not in tied:
-        # There is no public way to change what is registered.
-        entry = ops.gradient_registry._registry[name]
+    if name is not None and name not in tied:
+        entry = registered_gradient(name)
         tied[name] = entry["type"]
         op.graph.tied_gradients = tied
         gradient = weakref.ref(entry["type"])

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.utils.private_keras import BOOKS, TRACKED, inner_layers
+
 PLAIN = {type(None), bool, int, float, complex, str, bytes}
 # Of no concern to the forward pass, and changing all the time.
 PASSED_OVER = (
@@ -24,17 +26,6 @@ PASSED_OVER = (
 # Whose objects have no parts that a user would set.
 CLOSED = {*sys.stdlib_module_names, "numpy", "tensorflow", "keras_floss"}
 GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME"}
-# Attributes in which Keras keeps its own books.
-BOOKS = {
-    *vars(keras.Layer(name="layer")),
-    *vars(keras.Model(name="model")),
-    "_compile_config",
-    "_compiled_trainable_state",
-    "_eval_epoch_iterator",
-    "stop_evaluating",
-    "stop_predicting",
-    "stop_training",
-}
 
 
 def fingerprint(*objects):
@@ -119,7 +110,7 @@ def _attributes(x):
     values = {name: getattr(x, name, None) for name in _slots(type(x))}
     values.update(getattr(x, "__dict__", {}))
     # What TensorFlow and this package keep on objects of others.
-    kept = ("_self_", "_keras_floss_")
+    kept = (TRACKED, "_keras_floss_")
     return {
         name: value
         for name, value in values.items()
@@ -144,7 +135,7 @@ def _slots(kind):
 def _parts_of_layer(layer):
     kind = type(layer)
     parts = [kind, layer.name, layer.dtype_policy, layer.trainable]
-    parts += layer._flatten_layers(include_self=False, recursive=False)
+    parts += inner_layers(layer)
     # Of a functional or sequential model there is nothing else.
     if not (isinstance(layer, keras.Model) and _installed(kind.__module__)):
         own = _attributes(layer).items()
