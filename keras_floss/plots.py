@@ -5,8 +5,17 @@ matplotlib is imported when a picture is drawn: `pip install "keras-floss[plots]
 
 import io
 import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from keras_floss.lyapunov import ConditionNumber
+from keras_floss.utils.typing import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = [
     "accuracy_by_delay",
@@ -19,7 +28,7 @@ __all__ = [
 
 # Okabe and Ito's colours, which differ for colour-blind readers; markers and line styles
 # differ too, for print.
-STYLES = (
+STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     {"color": "#D55E00", "marker": "s", "linestyle": "--"},
     {"color": "#009E73", "marker": "^", "linestyle": "-."},
@@ -31,7 +40,7 @@ PREDICTION = r"predicted: $(\lambda_1 - \lambda_m)\,t$"
 EXPONENT = r"$\lambda_i$ per time step"
 
 
-def has_matplotlib():
+def has_matplotlib() -> bool:
     """Whether matplotlib is installed."""
     try:
         import matplotlib  # noqa: F401
@@ -40,13 +49,13 @@ def has_matplotlib():
     return True
 
 
-def require_matplotlib():
-    """Raises ImportError that says how to install matplotlib, where it is missing."""
+def require_matplotlib() -> None:
+    """Raises an ImportError that says how to install matplotlib if it is missing."""
     if not has_matplotlib():
         raise ImportError('Pictures need matplotlib: pip install "keras-floss[plots]"')
 
 
-def figure(columns=1):
+def figure(columns: int = 1) -> "tuple[Figure, Any]":
     """A new figure that no window shows, and its axes: `(figure, axes)`."""
     require_matplotlib()
     from matplotlib.figure import Figure
@@ -56,7 +65,12 @@ def figure(columns=1):
     return result, axes
 
 
-def learning_curves(curves, chance=None, measure="accuracy", ax=None):
+def learning_curves(
+    curves: Mapping[str, tuple[Array, Array]],
+    chance: float | None = None,
+    measure: str = "accuracy",
+    ax: "Axes | None" = None,
+) -> "Axes":
     """Accuracy over updates.
 
     Args:
@@ -76,8 +90,8 @@ def learning_curves(curves, chance=None, measure="accuracy", ax=None):
         if len(values) > 1:
             low, high = np.percentile(values, [20, 80], axis=0)
             ax.fill_between(updates, low, high, color=style["color"], alpha=0.2, lw=0)
-        every = max(1, len(updates) // 12)
         median = np.median(values, axis=0)
+        every = max(1, len(median) // 12)
         ax.plot(updates, median, label=label, markersize=4, markevery=every, **style)
     if chance is not None:
         ax.axhline(chance, color="0.5", linewidth=1, linestyle=":", label="chance")
@@ -89,14 +103,21 @@ def learning_curves(curves, chance=None, measure="accuracy", ax=None):
     return _finish(ax)
 
 
-def accuracy_by_delay(results, chance=None, measure="accuracy", ax=None):
+def accuracy_by_delay(
+    results: Mapping[str, tuple[Array, Array]],
+    chance: float | None = None,
+    measure: str = "accuracy",
+    ax: "Axes | None" = None,
+) -> "Axes":
     """Accuracy over the delay of the task, by method.
 
     Args:
         results: `{label: (delays, accuracies)}`. The accuracies may be `(seeds, delays)`:
             then the line is the median, and a band goes from the 20th to the 80th
             percentile.
-        chance, measure, ax: as in `learning_curves`.
+        chance: accuracy of guessing, drawn as a line. Defaults to None.
+        measure: what is on the vertical axis. Defaults to `"accuracy"`.
+        ax: a matplotlib axis. Defaults to None, a new one.
 
     Returns:
         The axis.
@@ -106,7 +127,9 @@ def accuracy_by_delay(results, chance=None, measure="accuracy", ax=None):
     return ax
 
 
-def spectra(exponents, flossed=None, ax=None):
+def spectra(
+    exponents: Mapping[str, Array], flossed: int | None = None, ax: "Axes | None" = None
+) -> "Axes":
     """Lyapunov exponents over their index.
 
     Args:
@@ -119,7 +142,7 @@ def spectra(exponents, flossed=None, ax=None):
     """
     ax = _axis(ax)
     for (label, values), style in zip(exponents.items(), itertools.cycle(STYLES)):
-        index = range(1, 1 + len(values))
+        index = range(1, 1 + len(np.asarray(values)))
         ax.plot(index, values, label=label, markersize=3, **style)
     if flossed is not None:
         shade = {"facecolor": "0.92", "edgecolor": "0.6", "zorder": 0}
@@ -130,13 +153,18 @@ def spectra(exponents, flossed=None, ax=None):
     return _finish(ax)
 
 
-def exponents_over_time(times, exponents, time="flossing steps", ax=None):
+def exponents_over_time(
+    times: Array,
+    exponents: Array,
+    time: str = "flossing steps",
+    ax: "Axes | None" = None,
+) -> "Axes":
     """Lyapunov exponents as flossing or training moves them.
 
     Args:
         times: `(n,)`: flossing steps, updates or epochs.
-        exponents: `(n, k)`, per time step, as `LyapunovMonitor.history` has them by
-            `<layer>/exponents`.
+        exponents: `(n, k)`, per time step: an entry `<layer>/exponents` of
+            `LyapunovMonitor.history`.
         time: what the times are. Defaults to `"flossing steps"`.
         ax: a matplotlib axis. Defaults to None, a new one.
 
@@ -148,7 +176,7 @@ def exponents_over_time(times, exponents, time="flossing steps", ax=None):
     ax = _axis(ax)
     exponents = np.asarray(exponents)
     count = exponents.shape[1]
-    # From dark to light in print as well; the lightest would not be seen on white.
+    # From dark to light, in print too, without the lightest, which white would hide.
     colors = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.85, count))
     for index, color in enumerate(colors):
         end = index in (0, count - 1)
@@ -166,12 +194,12 @@ def exponents_over_time(times, exponents, time="flossing steps", ax=None):
     return _finish(ax)
 
 
-def gradient_norms(norms, ax=None):
+def gradient_norms(norms: Mapping[str, Array], ax: "Axes | None" = None) -> "Axes":
     """The norm of the task's gradient in the states over the time step.
 
     Args:
-        norms: `{label: (time,) array}`, `LayerGradients.norms` of
-            `keras_floss.gradient_norms`. Norms of 0 are not drawn.
+        norms: `{label: (time,) array}`: the `norms` that `keras_floss.gradient_norms`
+            gives for a layer. Norms of 0 are not drawn.
         ax: a matplotlib axis. Defaults to None, a new one.
 
     Returns:
@@ -179,8 +207,8 @@ def gradient_norms(norms, ax=None):
     """
     ax = _axis(ax)
     for (label, values), style in zip(norms.items(), itertools.cycle(STYLES)):
-        every = max(1, len(values) // 12)
         values = np.where(np.asarray(values) > 0, values, np.nan)
+        every = max(1, len(values) // 12)
         ax.plot(values, label=label, markersize=4, markevery=every, **style)
     ax.set_yscale("log")
     ax.set_xlabel("time step $t$")
@@ -188,13 +216,17 @@ def gradient_norms(norms, ax=None):
     return _finish(ax)
 
 
-def condition_numbers(results, directions=None, ax=None):
+def condition_numbers(
+    results: Mapping[str, tuple[Array, ConditionNumber]],
+    directions: int | None = None,
+    ax: "Axes | None" = None,
+) -> "Axes":
     """The condition number of the long-term Jacobian over the horizon.
 
     Args:
-        results: `{label: (horizons, ConditionNumber)}`, of `keras_floss.condition_number`
-            with these horizons; the median over sequences is drawn, and the prediction
-            from the exponents as a thin line.
+        results: `{label: (horizons, ConditionNumber)}`: what
+            `keras_floss.condition_number` gives for these horizons. The median over
+            sequences is drawn, and the prediction from the exponents as a thin line.
         directions: m, the number of leading directions. Defaults to None, all there are.
         ax: a matplotlib axis. Defaults to None, a new one.
 
@@ -204,7 +236,7 @@ def condition_numbers(results, directions=None, ax=None):
     ax = _axis(ax)
     last = -1 if directions is None else directions - 1
     for (label, (horizons, result)), style in zip(results.items(), itertools.cycle(STYLES)):
-        # Decimal logarithms: the numbers themselves are past what a float holds.
+        # Decimal logarithms: the numbers themselves would not fit into a float.
         measured, predicted = (
             np.median(np.asarray(x)[:, :, last], axis=0) / np.log(10)
             for x in (result.log_measured, result.log_predicted)
@@ -217,7 +249,7 @@ def condition_numbers(results, directions=None, ax=None):
     return _finish(ax)
 
 
-def png(figure):
+def png(figure: "Figure") -> bytes:
     """The picture as bytes of a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
@@ -235,6 +267,6 @@ def _axis(ax):
 
 def _finish(ax):
     ax.spines[["top", "right"]].set_visible(False)
-    # Where it cannot but lie on a curve, it is to be read all the same.
+    # It may have to lie on a curve, and should be readable there.
     ax.legend(facecolor="white", edgecolor="none", framealpha=0.9)
     return ax

@@ -4,22 +4,23 @@ from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.layers import HDetachLSTMCell
 from keras_floss.utils.checks import check_int
 from keras_floss.utils.private_keras import all_layers
+from keras_floss.utils.typing import Logs
 
 
 class HDetachAnnealing(FreshStart):
     """Lets the whole gradient through from some epoch on, in every `HDetachLSTM`.
 
-    Before that epoch each layer blocks the gradient at its `detach_rate`, from it on never.
-    The rates themselves are left alone: a model that is saved in such an epoch, or trained
-    again without this callback, has them.
+    Before that epoch each layer blocks the gradient at its `detach_rate`, and from it on
+    never. The rates themselves are not changed: a model that is saved in such an epoch, or
+    trained again without this callback, still has them.
 
     Args:
-        start: the first epoch without h-detach, in the numbers of each `fit`: from 0, or
-            from its `initial_epoch`. A negative number counts from the end of the `fit`,
-            and the paper's choice is the last 40 epochs, `start=-40`.
+        start: the first epoch without h-detach, as each `fit` numbers them: from 0, or
+            from its `initial_epoch`. A negative number counts from the end of the `fit`.
+            The paper's choice is the last 40 epochs, `start=-40`.
 
     Raises:
-        ValueError: `start` is no integer; when training begins, a model without an
+        ValueError: `start` is no integer; when training begins, the model has no
             `HDetachLSTM`.
 
     Example:
@@ -38,15 +39,15 @@ class HDetachAnnealing(FreshStart):
         code
     """
 
-    def __init__(self, start):
+    def __init__(self, start: int) -> None:
         super().__init__()
         check_int("start", start)
         self.start = start
 
-    def begin(self):
-        self._cells = []
+    def begin(self) -> None:
+        self._cells: list[HDetachLSTMCell] = []
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         cells = [c for c in all_layers(self.model) if isinstance(c, HDetachLSTMCell)]
         if not cells:
             raise ValueError(
@@ -55,11 +56,11 @@ class HDetachAnnealing(FreshStart):
             )
         self._cells = cells
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         start = self.start if self.start >= 0 else self.params["epochs"] + self.start
         self._set(1.0 if epoch < start else 0.0)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         self._set(1.0)
 
     def _set(self, value):

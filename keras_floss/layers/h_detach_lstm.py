@@ -1,17 +1,50 @@
 """The LSTM whose gradient is now and then kept off the path through h (h-detach)."""
 
-import inspect
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict
 
 import keras
 import tensorflow as tf
 from keras import ops
+from typing_extensions import Unpack
 
-from keras_floss.layers.own_cell import OwnCellRNN
+from keras_floss.layers.own_cell import OwnCellRNN, RNNKeywords
 from keras_floss.layers.saved_seed import SavedSeed
 from keras_floss.utils.checks import check_positive_int, check_probability
+from keras_floss.utils.typing import Activation, Config, Initializer, LayerKeywords
 
 PATHS = ("h", "c")
 LEVELS = 2**24  # what float32 can count
+
+
+class GateKeywords(TypedDict, total=False):
+    """The keywords of `keras.layers.LSTM` that are its cell's."""
+
+    activation: Activation | None
+    recurrent_activation: Activation | None
+    use_bias: bool
+    kernel_initializer: Initializer
+    recurrent_initializer: Initializer
+    bias_initializer: Initializer
+    unit_forget_bias: bool
+    kernel_regularizer: Any
+    recurrent_regularizer: Any
+    bias_regularizer: Any
+    kernel_constraint: Any
+    recurrent_constraint: Any
+    bias_constraint: Any
+    dropout: float
+    recurrent_dropout: float
+    seed: int | None
+    implementation: int
+
+
+class CellKeywords(GateKeywords, LayerKeywords, total=False):
+    """The keywords of `keras.layers.LSTMCell`."""
+
+
+class LSTMKeywords(GateKeywords, RNNKeywords, total=False):
+    """The keywords of `keras.layers.LSTM`."""
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
@@ -21,7 +54,11 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
     In a `keras.layers.RNN` of its own it draws at every step; `HDetachLSTM` draws for the
     whole sequence at once.
 
-    Args: see `HDetachLSTM`.
+    Args:
+        units: number of units.
+        detach_rate: p, from 0 to 1. Defaults to 0.25.
+        detach: `"h"` or `"c"`, the state whose gradient is blocked. Defaults to `"h"`.
+        **kwargs: the other arguments of `keras.layers.LSTMCell`.
 
     Call arguments:
         inputs: `(batch, features)`.
@@ -39,7 +76,13 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
 
     vectorize_tangents = True  # see CellMap
 
-    def __init__(self, units, detach_rate=0.25, detach="h", **kwargs):
+    def __init__(
+        self,
+        units: int,
+        detach_rate: float = 0.25,
+        detach: Literal["h", "c"] = "h",
+        **kwargs: Unpack[CellKeywords],
+    ) -> None:
         check_positive_int("units", units)
         check_probability("detach_rate", detach_rate)
         if detach not in PATHS:
@@ -56,11 +99,11 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
         self._saved_seed = SavedSeed(self.seed_generator)
 
     @property
-    def detach_rate(self):
+    def detach_rate(self) -> tf.Variable:
         """p, a `tf.Variable`."""
         return self._detach_rate
 
-    def draw(self, steps):
+    def draw(self, steps: int | tf.Tensor) -> tf.Tensor:
         """`(steps,)` booleans: at which steps the gradient is blocked."""
         # Whole numbers, by an algorithm of this name: those are the same under XLA, which
         # TensorFlow's uniform floats are not (tensorflow#121243).
@@ -71,7 +114,9 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
         rate = self.detach_rate * self.annealing
         return tf.cast(number, tf.float32) < rate * LEVELS
 
-    def call(self, inputs, states, training=False):
+    def call(
+        self, inputs: tf.Tensor, states: Sequence[tf.Tensor], training: bool = False
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         if training:
             inputs, blocked = self._split(inputs)
             h, c = states
@@ -89,7 +134,7 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
             return inputs[:, :features], inputs[:, features:] > 0
         return inputs, self.draw(1)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "detach_rate": float(self.detach_rate.numpy()),
@@ -97,30 +142,23 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
         }
 
 
-# What of the arguments of `keras.layers.LSTM` its cell takes.
-OF_THE_CELL = {*inspect.signature(keras.layers.LSTMCell).parameters, "implementation"} - {
-    "units",
-    "kwargs",
-}
-
-
 @keras.saving.register_keras_serializable(package="keras_floss")
 class HDetachLSTM(OwnCellRNN):
     """An LSTM that learns through its cell state: h-detach.
 
-    Its outputs, weights and their order are those of `keras.layers.LSTM`, so that weights
-    move between the two by `set_weights` (not by weight files, in which Keras keeps them by
-    the name of the class). When training, at each time step with
-    probability p, no gradient flows from the gates of that step into h_{t-1}:
+    Outputs, weights and their order are those of `keras.layers.LSTM`, so `set_weights`
+    moves weights from one to the other. (Weight files do not: in them Keras keeps weights
+    by the name of the class.) In training, at each time step and with probability p, no
+    gradient flows from the gates of that step into h_{t-1}:
 
     `h̃ = stop_gradient(h_{t-1})` with probability p, else `h_{t-1}`;
     `h_t, c_t = LSTM(x_t, h̃, c_{t-1})`
 
-    One draw serves all sequences of the batch and all units. c is never detached, and
-    whatever comes after the layer sees h_t as it is. On its way back through the gates a
-    gradient grows with powers of the weights and drowns the one through c, in which long
-    delays are remembered; blocked now and then it lets that one be heard. The size of the
-    gradient depends on p, so it should still be clipped.
+    One draw serves all sequences of the batch and all units. c is never detached, and what
+    comes after the layer sees h_t as it is. On its way back through the gates a gradient
+    grows with powers of the weights, and drowns the gradient through c, in which long
+    delays are remembered. Blocking it now and then lets the other one be heard. The size
+    of the gradient depends on p, so it should still be clipped.
 
     Args:
         units: number of units.
@@ -129,18 +167,20 @@ class HDetachLSTM(OwnCellRNN):
             Defaults to 0.25.
         detach: `"h"`, or `"c"` for the paper's control experiment, which blocks the
             gradient into c_{t-1} instead and does harm. Defaults to `"h"`.
-        return_sequences, return_state, go_backwards, stateful, unroll,
-            zero_output_for_mask: as in `keras.layers.LSTM`.
-        use_cudnn: there is no cuDNN kernel with a blocked gradient. `False` and `"auto"`,
-            the default, are the same here, and True is an error.
-        **kwargs: the other arguments of `keras.layers.LSTM`, with its defaults; `seed` is
-            that of dropout and of the draws. How many there have been is saved with the
-            weights, so that a run that is restored or loaded draws on; a layer that was
-            given another seed than that of the file begins with its own.
+        use_cudnn: there is no cuDNN kernel with a blocked gradient, so `"auto"`, the
+            default, and False are the same, and True is an error.
+        **kwargs: the other arguments of `keras.layers.LSTM`, with its defaults
+            (`return_sequences`, `dropout`, `name`, ...). `seed` is that of dropout and of
+            the draws. The position in the sequence of draws is saved with the weights, so
+            that a run that is restored goes on with new draws; a layer with another seed
+            than that of the file starts with its own.
 
     Call arguments:
         sequences: `(batch, time, features)`.
-        initial_state, mask, training: as in `keras.layers.LSTM`.
+        initial_state: list of h and c, each `(batch, units)`. Defaults to None, zeros.
+        mask: `(batch, time)`, True where a step is valid. A masked step leaves the state
+            as it is. Defaults to None.
+        training: whether the gradient is blocked, and dropout applied. Defaults to False.
 
     Output shape:
         `(batch, units)`, or `(batch, time, units)` with `return_sequences`.
@@ -162,24 +202,21 @@ class HDetachLSTM(OwnCellRNN):
 
     def __init__(
         self,
-        units,
-        detach_rate=0.25,
-        detach="h",
-        return_sequences=False,
-        return_state=False,
-        go_backwards=False,
-        stateful=False,
-        unroll=False,
-        use_cudnn="auto",
-        **kwargs,
-    ):
+        units: int,
+        detach_rate: float = 0.25,
+        detach: Literal["h", "c"] = "h",
+        *,
+        use_cudnn: Literal["auto", False] = "auto",
+        **kwargs: Unpack[LSTMKeywords],
+    ) -> None:
         if use_cudnn not in (False, "auto"):
             raise ValueError(
                 "`use_cudnn` must be 'auto' or False: cuDNN has no LSTM whose gradient is "
                 "blocked. For inference with cuDNN, hand the weights to a "
                 f"`keras.layers.LSTM` by `set_weights`. Received: {use_cudnn!r}"
             )
-        own = {name: kwargs.pop(name) for name in OF_THE_CELL & set(kwargs)}
+        given: dict[str, Any] = dict(kwargs)
+        gates = {key: given.pop(key) for key in GateKeywords.__annotations__ & given.keys()}
         cell = HDetachLSTMCell(
             units,
             detach_rate,
@@ -187,28 +224,26 @@ class HDetachLSTM(OwnCellRNN):
             dtype=kwargs.get("dtype"),
             trainable=kwargs.get("trainable", True),
             name="lstm_cell",
-            **own,
+            **gates,
         )
-        super().__init__(
-            cell,
-            return_sequences=return_sequences,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            unroll=unroll,
-            **kwargs,
-        )
+        super().__init__(cell, **given)
         self.input_spec = keras.layers.InputSpec(ndim=3)
 
     @property
-    def detach_rate(self):
+    def detach_rate(self) -> tf.Variable:
         """p, a `tf.Variable`."""
         return self.cell.detach_rate
 
-    def inner_loop(self, sequences, initial_state, mask, training=False):
+    def inner_loop(
+        self,
+        sequences: tf.Tensor,
+        initial_state: Any,
+        mask: tf.Tensor | None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         if training:
-            # All draws at once, before the loop; that goes over one tensor, so they are a
-            # column of it.
+            # All draws at once, before the loop. Keras loops over one tensor, so they go
+            # along as a column of it.
             features = self.cell.kernel.shape[0]
             sequences = tf.ensure_shape(sequences, (None, None, features))
             batch, time, _ = ops.shape(sequences)

@@ -2,15 +2,29 @@
 
 import keras
 
+from keras_floss.utils.typing import Config, LayerKeywords
+
+
+class RNNKeywords(LayerKeywords, total=False):
+    """The keywords of `keras.layers.RNN`."""
+
+    return_sequences: bool
+    return_state: bool
+    go_backwards: bool
+    stateful: bool
+    unroll: bool
+    zero_output_for_mask: bool
+
 
 class OwnCellRNN(keras.layers.RNN):
     """An `RNN` that takes the arguments of its cell beside its own, as LSTM does."""
 
     @property
-    def units(self):
+    def units(self) -> int:
+        """The number of units of the cell."""
         return self.cell.units
 
-    def get_config(self):
+    def get_config(self) -> Config:
         own = self.cell.get_config()
         for key in ("name", "trainable", "dtype"):
             own.pop(key)
@@ -19,5 +33,5 @@ class OwnCellRNN(keras.layers.RNN):
         return {**config, **own}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> "OwnCellRNN":
         return cls(**config)

@@ -15,6 +15,8 @@ and `∂/∂U` after it, as one product, and an iteration of the loop holds seve
 on a CPU in graph mode an iteration costs more than a step.
 """
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -50,7 +52,13 @@ ELEMENTWISE = {
 }
 
 
-def rate_states(drive, start, recurrent_kernel, activation, mask=None):
+def rate_states(
+    drive: tf.Tensor,
+    start: tf.Tensor,
+    recurrent_kernel: tf.Tensor,
+    activation: Callable[[tf.Tensor], tf.Tensor],
+    mask: tf.Tensor | None = None,
+) -> tf.Tensor:
     """The states after each step, differentiable in the first three arguments.
 
     Args:

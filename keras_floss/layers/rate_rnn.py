@@ -1,12 +1,17 @@
 """The rate network of the flossing paper, as a Keras cell and layer."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
+from typing_extensions import Unpack
 
-from keras_floss.layers.own_cell import OwnCellRNN
+from keras_floss.layers.own_cell import OwnCellRNN, RNNKeywords
 from keras_floss.layers.rate_loop import ELEMENTWISE, rate_states
 from keras_floss.utils.checks import check_positive_int
+from keras_floss.utils.typing import Activation, Config, Initializer, LayerKeywords, Shape
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
@@ -15,7 +20,17 @@ class RateRNNCell(keras.layers.Layer):
 
     `s_t = φ(s_{t-1}) U + x_t W + b`, and the output is `s_t`.
 
-    Args: see `RateRNN`.
+    Args:
+        units: number of units, D.
+        activation: φ. Defaults to `"tanh"`.
+        use_bias: whether there is a b. Defaults to True.
+        kernel_initializer: of W. Defaults to None, N(0, 1).
+        recurrent_initializer: of U. Defaults to None, N(0, 1/units).
+        bias_initializer: of b. Defaults to None, Uniform(0, 0.1).
+        trainable_initial_state: whether the state before the first step is a weight,
+            one for all sequences, in place of zeros. Defaults to False.
+        initial_state_initializer: of that weight. Defaults to `"zeros"`.
+        **kwargs: the arguments of `keras.layers.Layer`.
 
     Call arguments:
         inputs: `(batch, features)`.
@@ -34,16 +49,16 @@ class RateRNNCell(keras.layers.Layer):
 
     def __init__(
         self,
-        units,
-        activation="tanh",
-        use_bias=True,
-        kernel_initializer=None,
-        recurrent_initializer=None,
-        bias_initializer=None,
-        trainable_initial_state=False,
-        initial_state_initializer="zeros",
-        **kwargs,
-    ):
+        units: int,
+        activation: Activation | None = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Initializer | None = None,
+        recurrent_initializer: Initializer | None = None,
+        bias_initializer: Initializer | None = None,
+        trainable_initial_state: bool = False,
+        initial_state_initializer: Initializer = "zeros",
+        **kwargs: Unpack[LayerKeywords],
+    ) -> None:
         check_positive_int("units", units)
         units = int(units)
         super().__init__(**kwargs)
@@ -65,7 +80,7 @@ class RateRNNCell(keras.layers.Layer):
         self.trainable_initial_state = trainable_initial_state
         self.initial_state_initializer = keras.initializers.get(initial_state_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self.kernel = self.add_weight(
             shape=(input_shape[-1], self.units),
             name="kernel",
@@ -87,20 +102,22 @@ class RateRNNCell(keras.layers.Layer):
                 initializer=self.initial_state_initializer,
             )
 
-    def call(self, inputs, states, training=False):
+    def call(
+        self, inputs: tf.Tensor, states: Sequence[tf.Tensor], training: bool = False
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         rates = self.activation(states[0])
         state = ops.matmul(rates, self.recurrent_kernel) + ops.matmul(inputs, self.kernel)
         if self.use_bias:
             state = state + self.bias
         return state, [state]
 
-    def get_initial_state(self, batch_size=None):
+    def get_initial_state(self, batch_size: Any = None) -> list[tf.Tensor]:
         if not self.trainable_initial_state:
             return [ops.zeros((batch_size, self.units), dtype=self.compute_dtype)]
         state = ops.cast(self.initial_state, self.compute_dtype)
         return [ops.broadcast_to(state, (batch_size, self.units))]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         serialize = keras.initializers.serialize
         return {
             **super().get_config(),
@@ -127,8 +144,8 @@ class RateRNN(OwnCellRNN):
     code divides the input by its number of channels, which is 1 in the paper's tasks.)
 
     Its loop over time has an adjoint of its own, which trains faster than that of
-    `keras.layers.RNN` over a `RateRNNCell`: see the module `rate_loop`. With `unroll`, or a
-    φ that is not one of Keras's elementwise activations, it is Keras's loop.
+    `keras.layers.RNN` over a `RateRNNCell`. With `unroll`, or with a φ that is not one of
+    Keras's elementwise activations, it runs in Keras's loop.
 
     Args:
         units: number of units, D.
@@ -140,12 +157,16 @@ class RateRNN(OwnCellRNN):
         trainable_initial_state: whether the state before the first step is a weight,
             one for all sequences, in place of zeros. Defaults to False.
         initial_state_initializer: of that weight. Defaults to `"zeros"`.
-        return_sequences, return_state, go_backwards, stateful, unroll,
-        zero_output_for_mask: as in `keras.layers.RNN`.
+        **kwargs: the arguments of `keras.layers.RNN`, with its defaults
+            (`return_sequences`, `stateful`, `name`, ...).
 
     Call arguments:
         sequences: `(batch, time, features)`.
-        initial_state, mask, training: as in `keras.layers.RNN`.
+        initial_state: `(batch, units)`. Defaults to None, zeros or the weight.
+        mask: `(batch, time)`, True where a step is valid. A masked step leaves the state
+            as it is. Defaults to None.
+        training: whether it is trained. It makes no difference to the output. Defaults to
+            False.
 
     Output shape:
         `(batch, units)`, or `(batch, time, units)` with `return_sequences`.
@@ -163,21 +184,16 @@ class RateRNN(OwnCellRNN):
 
     def __init__(
         self,
-        units,
-        activation="tanh",
-        use_bias=True,
-        kernel_initializer=None,
-        recurrent_initializer=None,
-        bias_initializer=None,
-        trainable_initial_state=False,
-        initial_state_initializer="zeros",
-        return_sequences=False,
-        return_state=False,
-        go_backwards=False,
-        stateful=False,
-        unroll=False,
-        **kwargs,
-    ):
+        units: int,
+        activation: Activation | None = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Initializer | None = None,
+        recurrent_initializer: Initializer | None = None,
+        bias_initializer: Initializer | None = None,
+        trainable_initial_state: bool = False,
+        initial_state_initializer: Initializer = "zeros",
+        **kwargs: Unpack[RNNKeywords],
+    ) -> None:
         cell = RateRNNCell(
             units,
             activation=activation,
@@ -191,17 +207,15 @@ class RateRNN(OwnCellRNN):
             trainable=kwargs.get("trainable", True),
             name="rate_rnn_cell",
         )
-        super().__init__(
-            cell,
-            return_sequences=return_sequences,
-            return_state=return_state,
-            go_backwards=go_backwards,
-            stateful=stateful,
-            unroll=unroll,
-            **kwargs,
-        )
+        super().__init__(cell, **kwargs)
 
-    def inner_loop(self, sequences, initial_state, mask, training=False):
+    def inner_loop(
+        self,
+        sequences: tf.Tensor,
+        initial_state: Any,
+        mask: tf.Tensor | None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         cell = self.cell
         # Keras's loop keeps no states where only the last is asked for.
         keeps_states = training or self.return_sequences

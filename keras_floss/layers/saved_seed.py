@@ -4,11 +4,11 @@ import keras
 
 
 class SavedSeed(keras.layers.Layer):
-    """Has Keras save and load the state of a `SeedGenerator`, which it does not by itself.
+    """Makes Keras save and load the state of a `SeedGenerator`, which it would not.
 
-    It stands in files beside what it belongs to: among the weights of an HDetachLSTMCell
-    it would be one too many for an LSTM that loads them. Where a file has no state, or one
-    of another seed than the generator was given, the state stays as it is.
+    In a file the state stands beside the weights of the cell, not among them, where it
+    would be one weight too many for an LSTM that loads them. If a file has no state, or
+    that of another seed than the generator was given, the generator keeps its own.
     """
 
     vectorize_tangents = True  # it computes nothing; see CellMap

@@ -6,15 +6,15 @@ from keras_floss.tasks.stream import check_stream, stream
 from keras_floss.utils.checks import check_positive_int
 
 
-def adding_problem(length, batch_size=100, seed=0):
+def adding_problem(length: int, batch_size: int = 100, seed: int = 0) -> tf.data.Dataset:
     """Adding problem: the sum of two marked numbers of a sequence of random ones.
 
-    One of the two comes in the first half of the sequence, the other in the second.
+    One of the two is in the first half of the sequence, the other in the second.
     Always guessing 1 has a mean squared error of 1/6.
 
     Args:
         length: number of time steps of a sequence. The first half has `length // 2`.
-        batch_size: defaults to 100.
+        batch_size: number of sequences of a batch. Defaults to 100.
         seed: of the numbers and of the marked steps. The same seed gives the same stream.
             Defaults to 0.
 
@@ -24,8 +24,8 @@ def adding_problem(length, batch_size=100, seed=0):
         steps and 0 elsewhere; y of shape `(batch, 1)`.
 
     Raises:
-        ValueError: `length` < 2, `batch_size` < 1, a seed that int64 has not, or a batch of
-            more than 2^30 steps.
+        ValueError: `length` < 2, `batch_size` < 1, a seed beyond int64, or a batch of more
+            than 2^30 steps.
 
     Example:
 
@@ -46,7 +46,7 @@ def adding_problem(length, batch_size=100, seed=0):
         return tf.one_hot(steps, length)
 
     def batch(index):
-        # One seed for each of the draws, which would depend on each other otherwise.
+        # A seed for each draw: with the same one they would depend on each other.
         seeds = tf.unstack(tf.random.split([seed, index], 3))
         numbers = tf.random.stateless_uniform((batch_size, length), seeds[0])
         half = length // 2

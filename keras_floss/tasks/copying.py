@@ -17,19 +17,21 @@ SYMBOLS = 8  # 1..8; 0 is the blank
 DELIMITER = SYMBOLS + 1
 
 
-def copying_memory(delay, batch_size=100, seed=0, one_hot=False):
+def copying_memory(
+    delay: int, batch_size: int = 100, seed: int = 0, one_hot: bool = False
+) -> tf.data.Dataset:
     """Copying memory: ten symbols, to be given back T + 10 steps later.
 
-    The loss is that of all steps: 10·log(8)/(T + 20) for the best guess without memory,
-    which is the blank until the delimiter has come, and then each symbol with probability
-    1/8. `copying_accuracy` looks at the last ten steps only, where chance is 1/8.
+    The loss is over all steps: 10·log(8)/(T + 20) for the best guess without memory, which
+    is the blank up to the delimiter, and each symbol with probability 1/8 after it.
+    `copying_accuracy` looks at the last ten steps only, where chance is 1/8.
 
     Sequences have T + 20 steps. A model whose `keras.Input` leaves their number open can be
     trained at one delay and evaluated at another: transfer copying.
 
     Args:
         delay: T, in time steps, from the last symbol to the delimiter.
-        batch_size: defaults to 100.
+        batch_size: number of sequences of a batch. Defaults to 100.
         seed: of the symbols. The same seed gives the same stream. Defaults to 0.
         one_hot: whether a step's input is ten numbers, 1 for its token and 0 for the
             others, as in Arjovsky et al. Defaults to False: one number, that of the token,
@@ -41,8 +43,8 @@ def copying_memory(delay, batch_size=100, seed=0, one_hot=False):
         `(batch, T + 20)`, classes 0..8 for `SparseCategoricalCrossentropy`.
 
     Raises:
-        ValueError: T < 1, `batch_size` < 1, a seed that int64 has not, or a batch of more
-            than 2^30 steps.
+        ValueError: T < 1, `batch_size` < 1, a seed beyond int64, or a batch of more than
+            2^30 steps.
 
     Example:
 
@@ -85,7 +87,7 @@ def copying_memory(delay, batch_size=100, seed=0, one_hot=False):
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
-def copying_accuracy(y_true, y_pred):
+def copying_accuracy(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """Share of the last ten symbols that are right; chance is 1/8.
 
     A metric for `compile(metrics=[keras_floss.tasks.copying_accuracy])`, since the accuracy

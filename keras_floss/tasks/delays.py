@@ -2,9 +2,9 @@
 
 Inputs are fair bits in {0, 1}, of shape `(batch, length, 1)`; three streams of them in the
 spatial XOR, and uniform numbers in the continuous one. The sample weights are 1 where the
-target can be known, t ≥ d, and 0 before; the accuracy of chance is 0.5. (The released code
+target can be known, t ≥ d, and 0 before; chance has an accuracy of 0.5. (The released code
 of the flossing paper scores one step more, whose target depends on a bit that the network
-never got.)
+has not seen.)
 """
 
 import functools
@@ -17,22 +17,24 @@ from keras_floss.utils.checks import check_positive_int
 MOST_LEVELS = 30  # 2^30 steps are more than a batch can have
 
 
-def delayed_copy(delay, length=300, batch_size=16, seed=0):
+def delayed_copy(
+    delay: int, length: int = 300, batch_size: int = 16, seed: int = 0
+) -> tf.data.Dataset:
     """Delayed copy of bits: `y_t = x_{t−d}`.
 
     Args:
         delay: d, in time steps.
         length: number of time steps of a sequence. Defaults to 300.
-        batch_size: defaults to 16.
-        seed: of the bits. The same seed gives the same stream. Defaults to 0.
+        batch_size: number of sequences of a batch. Defaults to 16.
+        seed: of the inputs. The same seed gives the same stream. Defaults to 0.
 
     Returns:
         An endless `tf.data.Dataset` of fresh batches `(x, y, sample_weight)`, float32, of
         shapes `(batch, length, 1)`, `(batch, length, 1)` and `(batch, length)`.
 
     Raises:
-        ValueError: d < 1, no step left to score (d ≥ length), a seed that int64 has not,
-            or a batch of more than 2^30 steps.
+        ValueError: d < 1, no step left to score (d ≥ length), a seed beyond int64, or a
+            batch of more than 2^30 steps.
 
     Example:
 
@@ -47,7 +49,9 @@ def delayed_copy(delay, length=300, batch_size=16, seed=0):
     return _stream(lambda bits: _shift(bits, delay), delay, length, batch_size, seed)
 
 
-def temporal_xor(delay, length=300, batch_size=16, seed=0):
+def temporal_xor(
+    delay: int, length: int = 300, batch_size: int = 16, seed: int = 0
+) -> tf.data.Dataset:
     """Binary delayed temporal XOR: `y_t = x_{t−d/2} XOR x_{t−d}`.
 
     `delay` is the paper's d; its released code counts half of that, its `delay=10` is
@@ -55,13 +59,17 @@ def temporal_xor(delay, length=300, batch_size=16, seed=0):
 
     Args:
         delay: d, in time steps, an even number.
-        length, batch_size, seed: as in `delayed_copy`.
+        length: number of time steps of a sequence. Defaults to 300.
+        batch_size: number of sequences of a batch. Defaults to 16.
+        seed: of the inputs. The same seed gives the same stream. Defaults to 0.
 
     Returns:
-        As `delayed_copy`.
+        An endless `tf.data.Dataset` of fresh batches `(x, y, sample_weight)`, float32, of
+        shapes `(batch, length, 1)`, `(batch, length, 1)` and `(batch, length)`.
 
     Raises:
-        ValueError: d < 2 or odd, otherwise as `delayed_copy`.
+        ValueError: an odd d, no step left to score (d ≥ length), a seed beyond int64, or a
+            batch of more than 2^30 steps.
 
     Example:
 
@@ -75,22 +83,27 @@ def temporal_xor(delay, length=300, batch_size=16, seed=0):
     return hierarchical_xor(delay, length, batch_size, seed, levels=1)
 
 
-def hierarchical_xor(delay, length=300, batch_size=16, seed=0, levels=2):
+def hierarchical_xor(
+    delay: int, length: int = 300, batch_size: int = 16, seed: int = 0, levels: int = 2
+) -> tf.data.Dataset:
     """Hierarchical temporal XOR of 2^h bits: `y_t = XOR_j x_{t−jd/2^h}`, j = 1..2^h.
 
     The oldest bit came d steps ago; h = 1 is `temporal_xor`.
 
     Args:
         delay: d, in time steps, a multiple of 2^h.
-        length, batch_size, seed: as in `delayed_copy`.
+        length: number of time steps of a sequence. Defaults to 300.
+        batch_size: number of sequences of a batch. Defaults to 16.
+        seed: of the inputs. The same seed gives the same stream. Defaults to 0.
         levels: h. Defaults to 2.
 
     Returns:
-        As `delayed_copy`.
+        An endless `tf.data.Dataset` of fresh batches `(x, y, sample_weight)`, float32, of
+        shapes `(batch, length, 1)`, `(batch, length, 1)` and `(batch, length)`.
 
     Raises:
-        ValueError: h < 1 or h > 30, a d that 2^h does not divide, otherwise as
-            `delayed_copy`.
+        ValueError: h < 1 or h > 30, a d that 2^h does not divide, no step left to score
+            (d ≥ length), a seed beyond int64, or a batch of more than 2^30 steps.
 
     Example:
 
@@ -113,20 +126,26 @@ def hierarchical_xor(delay, length=300, batch_size=16, seed=0, levels=2):
     return _stream(target, delay, length, batch_size, seed)
 
 
-def continuous_xor(delay, length=300, batch_size=16, seed=0):
+def continuous_xor(
+    delay: int, length: int = 300, batch_size: int = 16, seed: int = 0
+) -> tf.data.Dataset:
     """Delayed temporal XOR of numbers: `y_t = |x_{t−d/2} − x_{t−d}|`, x uniform in [0, 1).
 
     The best guess without memory, 1/3, has a mean squared error of 1/18.
 
     Args:
         delay: d, in time steps, an even number.
-        length, batch_size, seed: as in `delayed_copy`.
+        length: number of time steps of a sequence. Defaults to 300.
+        batch_size: number of sequences of a batch. Defaults to 16.
+        seed: of the inputs. The same seed gives the same stream. Defaults to 0.
 
     Returns:
-        As `delayed_copy`.
+        An endless `tf.data.Dataset` of fresh batches `(x, y, sample_weight)`, float32, of
+        shapes `(batch, length, 1)`, `(batch, length, 1)` and `(batch, length)`.
 
     Raises:
-        ValueError: d < 2 or odd, otherwise as `delayed_copy`.
+        ValueError: an odd d, no step left to score (d ≥ length), a seed beyond int64, or a
+            batch of more than 2^30 steps.
 
     Example:
 
@@ -145,18 +164,24 @@ def continuous_xor(delay, length=300, batch_size=16, seed=0):
     return _stream(target, delay, length, batch_size, seed, draw=_numbers)
 
 
-def spatial_xor(delay, length=300, batch_size=16, seed=0):
+def spatial_xor(
+    delay: int, length: int = 300, batch_size: int = 16, seed: int = 0
+) -> tf.data.Dataset:
     """Delayed spatial XOR of three streams: `y_t = x¹ XOR x² XOR x³`, all at t − d.
 
     Args:
         delay: d, in time steps.
-        length, batch_size, seed: as in `delayed_copy`.
+        length: number of time steps of a sequence. Defaults to 300.
+        batch_size: number of sequences of a batch. Defaults to 16.
+        seed: of the inputs. The same seed gives the same stream. Defaults to 0.
 
     Returns:
-        As `delayed_copy`, with x of shape `(batch, length, 3)`.
+        An endless `tf.data.Dataset` of fresh batches `(x, y, sample_weight)`, float32, of
+        shapes `(batch, length, 3)`, `(batch, length, 1)` and `(batch, length)`.
 
     Raises:
-        ValueError: as `delayed_copy`.
+        ValueError: d < 1, no step left to score (d ≥ length), a seed beyond int64, or a
+            batch of more than 2^30 steps.
 
     Example:
 

@@ -1,5 +1,7 @@
 """Images of digits, one pixel per time step: what is it, asked after the last pixel."""
 
+from typing import TypeAlias
+
 import keras
 import numpy as np
 
@@ -8,15 +10,16 @@ from keras_floss.utils.checks import check_positive_int
 MNIST_VALIDATION = 10_000  # of the 60,000 training images
 DIGITS_SPLIT = (1257, 1257 + 180)  # and 360 to test
 
+Part: TypeAlias = tuple[np.ndarray, np.ndarray]  # x, y
 
-def sequential_mnist(permutation_seed=None):
+
+def sequential_mnist(permutation_seed: int | None = None) -> tuple[Part, Part, Part]:
     """MNIST, pixel by pixel: 784 steps; permuted MNIST with a `permutation_seed`.
 
     50,000 images to train, the last 10,000 of MNIST's training images to validate, and its
-    10,000 test images. The accuracy of chance is about 0.1.
+    10,000 test images. Chance has an accuracy of about 0.1.
 
-    The images come through `keras.datasets.mnist`, which downloads them once, 11 MB. As
-    sequences they take 220 MB.
+    `keras.datasets.mnist` downloads the images once, 11 MB. As sequences they take 220 MB.
 
     Args:
         permutation_seed: of the one permutation of the pixels that is applied to every
@@ -29,7 +32,7 @@ def sequential_mnist(permutation_seed=None):
 
     Raises:
         ValueError: a seed that is not an integer of at least 0.
-        OSError: MNIST is not there and could not be downloaded.
+        OSError: MNIST is not on this machine and could not be downloaded.
 
     Example:
 
@@ -50,8 +53,8 @@ def sequential_mnist(permutation_seed=None):
     """
     order = _order(28 * 28, permutation_seed)
     try:
-        (images, classes), test = keras.datasets.mnist.load_data()
-    except Exception as error:  # Keras gives no narrower class to a failed download
+        (images, classes), (test_images, test_classes) = keras.datasets.mnist.load_data()
+    except Exception as error:  # Keras has no narrower class for a failed download
         raise OSError(
             "MNIST could not be downloaded. Keras looks for it in "
             "~/.keras/datasets/mnist.npz (in the directory that the environment variable "
@@ -59,25 +62,32 @@ def sequential_mnist(permutation_seed=None):
             "put there by hand. `keras_floss.tasks.sequential_digits` (keras-floss: "
             "--task digits) is a small data set that needs no download."
         ) from error
-    train = images[:-MNIST_VALIDATION], classes[:-MNIST_VALIDATION]
-    validation = images[-MNIST_VALIDATION:], classes[-MNIST_VALIDATION:]
-    return tuple(_sequences(*part, order, 255) for part in (train, validation, test))
+    at = len(images) - MNIST_VALIDATION
+    return (
+        _sequences(images[:at], classes[:at], order, 255),
+        _sequences(images[at:], classes[at:], order, 255),
+        _sequences(test_images, test_classes, order, 255),
+    )
 
 
-def sequential_digits(permutation_seed=None):
+def sequential_digits(permutation_seed: int | None = None) -> tuple[Part, Part, Part]:
     """The 8x8 digits of scikit-learn, pixel by pixel: 64 steps, and no download.
 
     1,257 images to train, 180 to validate and 360 to test, drawn by one fixed shuffle,
-    without stratification. The same people wrote those of all parts. The accuracy of chance
-    is about 0.1.
+    without stratification. The same people wrote the digits of all parts. Chance has an
+    accuracy of about 0.1.
 
     Needs scikit-learn: `pip install "keras-floss[tasks]"`.
 
     Args:
-        permutation_seed: as in `sequential_mnist`. The split does not depend on it.
+        permutation_seed: of the one permutation of the pixels that is applied to every
+            image of all three parts. The split does not depend on it. Defaults to None:
+            row by row.
 
     Returns:
-        As `sequential_mnist`, with x of shape `(sequences, 64, 1)`.
+        `((x_train, y_train), (x_validation, y_validation), (x_test, y_test))`, NumPy
+        arrays: x float32 in [0, 1] of shape `(sequences, 64, 1)`, y int32 of shape
+        `(sequences,)`, classes 0..9.
 
     Raises:
         ValueError: a seed that is not an integer of at least 0.
@@ -102,12 +112,13 @@ def sequential_digits(permutation_seed=None):
             'The digits need scikit-learn: pip install "keras-floss[tasks]"'
         ) from error
     digits = load_digits()
-    # Not `default_rng`: NumPy promises the same shuffle in all versions only for this one.
+    # Not `default_rng`: for this generator alone NumPy promises the same shuffle always.
     shuffled = np.random.RandomState(0).permutation(len(digits.images))
-    parts = np.split(shuffled, DIGITS_SPLIT)
-    return tuple(
-        _sequences(digits.images[part], digits.target[part], order, 16) for part in parts
+    x, y = _sequences(digits.images[shuffled], digits.target[shuffled], order, 16)
+    train, validation, test = zip(
+        np.split(x, DIGITS_SPLIT), np.split(y, DIGITS_SPLIT), strict=True
     )
+    return train, validation, test
 
 
 def _order(pixels, permutation_seed):

@@ -1,4 +1,4 @@
-"""Batches without end, made as they are wanted."""
+"""Endless batches, made when they are asked for."""
 
 import math
 
@@ -17,17 +17,17 @@ def stream(batch):
 
 
 def check_stream(seed, **sizes):
-    """A seed that int64 has, and positive sizes of a batch that fits into memory."""
+    """Raises unless the seed fits into int64, and a batch of these sizes into memory."""
     check_int("seed", seed)
     if not -(2**63) <= seed < 2**63:
-        raise ValueError(f"`seed` must be an integer that int64 has. Received: {seed}")
+        raise ValueError(f"`seed` must be an integer within int64. Received: {seed}")
     for name, value in sizes.items():
         check_positive_int(name, value)
     check_size(**sizes)
 
 
 def check_size(factor=1, **sizes):
-    """The sizes of an array, and what they are multiplied by."""
+    """Raises where an array of these sizes, times `factor`, would be too large."""
     if factor * math.prod(map(int, sizes.values())) > LARGEST:
         raise ValueError(
             f"{' and '.join(f'`{name}`' for name in sizes)} must be smaller: an array of "

@@ -5,7 +5,7 @@ is `Any`. They are named here for the reader.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import keras
 import tensorflow as tf
@@ -28,6 +28,19 @@ Initializer: TypeAlias = str | Callable[..., Any]
 Optimizer: TypeAlias = str | keras.optimizers.Optimizer
 Verbose: TypeAlias = int | Literal["auto"]
 
+Shape: TypeAlias = tuple[int | None, ...]
 # What Keras hands to callbacks, and what it makes layers and models of.
 Logs: TypeAlias = Mapping[str, Any]
 Config: TypeAlias = dict[str, Any]
+
+
+class LayerKeywords(TypedDict, total=False):
+    """The keywords of every Keras layer."""
+
+    name: str | None
+    dtype: Any
+    trainable: bool
+    autocast: bool
+    activity_regularizer: Any
+    input_shape: Shape
+    input_dim: int

@@ -1,6 +1,7 @@
 """HDetachLSTM as a part of models: settings, files, training, flossing."""
 
 import contextlib
+import inspect
 import os
 import pathlib
 import subprocess
@@ -15,6 +16,7 @@ from h_detach_reference import backward, forward
 from keras_floss import FlossingModel, LyapunovRegularizer, lyapunov_exponents
 from keras_floss.callbacks import AdaptiveFlossing, LyapunovMonitor, Preflossing
 from keras_floss.layers import HDetachLSTM, HDetachLSTMCell
+from keras_floss.layers.h_detach_lstm import LSTMKeywords
 
 layers = keras.layers
 TIME, FEATURES, UNITS, SEED = 6, 2, 3, 5
@@ -64,6 +66,17 @@ def test_units_must_be_positive(kind, units):
 def test_an_argument_that_there_is_not(kind):
     with pytest.raises(ValueError, match="rate_of_detaching"):
         kind(4, rate_of_detaching=0.5)
+
+
+def test_no_keyword_of_keras_is_missing():
+    """What a type checker accepts is what `keras.layers.LSTM` takes, and `use_cudnn`."""
+    keras_takes = {
+        *inspect.signature(keras.layers.LSTM).parameters,
+        *inspect.signature(keras.layers.RNN).parameters,
+        *inspect.signature(keras.Layer).parameters,
+    }
+    ours = {*inspect.signature(HDetachLSTM).parameters, *LSTMKeywords.__annotations__}
+    assert keras_takes - {"args", "cell"} <= ours
 
 
 def test_config_goes_round():
