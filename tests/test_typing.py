@@ -1,9 +1,17 @@
 """What is public says what it takes and gives, and a type checker believes it."""
 
+import collections
 import inspect
+import pathlib
+import re
+import subprocess
+import sys
 
 import pytest
 from public_api import public_api
+from test_examples import examples
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 # Rooms whose functions have still to be annotated.
 NOT_YET = tuple(
@@ -50,3 +58,29 @@ def test_parameters_and_result_are_annotated(address):
         parameters = parameters[1:]  # self, cls
     assert not [p.name for p in parameters if p.annotation is p.empty]
     assert signature.return_annotation is not signature.empty
+
+
+def complaints(text):
+    """`{(file, line): {codes of errors}}` of what mypy wrote."""
+    found = collections.defaultdict(set)
+    for file, line, code in re.findall(r"^(.+?):(\d+): error: .*\[(.+)\]$", text, re.M):
+        found[pathlib.Path(file).name, int(line)].add(code)
+    return found
+
+
+def expected(path):
+    """What the comments of a file say of it, in the same form."""
+    lines = enumerate(path.read_text().splitlines(), 1)
+    marked = ((number, line.partition("# E: ")[2].split()) for number, line in lines)
+    return {(path.name, number): set(codes) for number, codes in marked if codes}
+
+
+def test_a_type_checker_takes_what_is_right_and_nothing_else(tmp_path):
+    """The package, the README, right uses and wrong ones, all in one go."""
+    pytest.importorskip("mypy")
+    readme = tmp_path / "readme.py"
+    readme.write_text("\n".join(examples((ROOT / "README.md").read_text())))
+    right, wrong = (ROOT / "tests" / "typing" / f"{x}_uses.py" for x in ("right", "wrong"))
+    command = [sys.executable, "-m", "mypy", "keras_floss", right, wrong, readme]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert complaints(done.stdout) == expected(wrong), done.stdout + done.stderr

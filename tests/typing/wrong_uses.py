@@ -1,0 +1,38 @@
+"""What a type checker must reject, with the codes of mypy's errors beside it."""
+
+import keras
+import numpy as np
+
+import keras_floss
+from keras_floss import callbacks, layers, plots, tasks
+
+x = np.zeros((4, 100, 1), "float32")
+lstm = keras.layers.LSTM(64)
+
+callbacks.Preflossing()  # E: call-arg
+callbacks.HDetachAnnealing()  # E: call-arg
+callbacks.HDetachAnnealing(start=0.9)  # E: arg-type
+
+keras_floss.Flossing(warmup=None)  # E: arg-type
+keras_floss.Flossing(windwo=55)  # E: call-arg
+keras_floss.Flossing(qr_interval="often")  # E: arg-type
+keras_floss.Flossing().k = 8  # E: misc
+
+keras_floss.lyapunov_exponents(lstm, x, 8, 20)  # E: call-arg
+keras_floss.lyapunov_exponent(lstm, x)  # E: attr-defined
+
+layers.HDetachLSTM()  # E: call-arg
+layers.HDetachLSTM(64, detach="both")  # E: arg-type
+layers.HDetachLSTM(64, use_cudnn=True)  # E: arg-type
+layers.HDetachLSTM(64, recurent_dropout=0.1)  # E: call-arg
+layers.HDetachLSTM(64).units = 8  # E: misc
+layers.RateRNN(units="80")  # E: arg-type
+layers.RateRNN(80, return_sequence=True)  # E: call-arg
+layers.RateRNNCell(80, return_sequences=True)  # E: call-arg
+
+model = keras_floss.FlossingModel(keras.Model())
+model.floss(x, steps=300, windwo=55)  # E: call-arg
+
+tasks.delayed_copy()  # E: call-arg
+tasks.adding_problem(length=200, delay=3)  # E: call-arg
+plots.spectra([0.1, 0.2])  # E: arg-type
