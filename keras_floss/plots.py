@@ -3,6 +3,7 @@
 matplotlib is imported when a picture is drawn: `pip install "keras-floss[plots]"`.
 """
 
+import importlib.util
 import io
 import itertools
 from collections.abc import Mapping
@@ -42,11 +43,7 @@ EXPONENT = r"$\lambda_i$ per time step"
 
 def has_matplotlib() -> bool:
     """Whether matplotlib is installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def require_matplotlib() -> None:
@@ -61,8 +58,7 @@ def figure(columns: int = 1) -> "tuple[Figure, Any]":
     from matplotlib.figure import Figure
 
     result = Figure(figsize=(5.2 * columns, 3.9), layout="constrained")
-    axes = result.subplots(1, columns)
-    return result, axes
+    return result, result.subplots(1, columns)
 
 
 def learning_curves(

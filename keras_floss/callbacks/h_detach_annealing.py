@@ -48,13 +48,12 @@ class HDetachAnnealing(FreshStart):
         self._cells: list[HDetachLSTMCell] = []
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        cells = [c for c in all_layers(self.model) if isinstance(c, HDetachLSTMCell)]
-        if not cells:
+        self._cells = [c for c in all_layers(self.model) if isinstance(c, HDetachLSTMCell)]
+        if not self._cells:
             raise ValueError(
                 f"The model `{self.model.name}` has no `HDetachLSTM` whose detach rate "
                 "could be annealed."
             )
-        self._cells = cells
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         start = self.start if self.start >= 0 else self.params["epochs"] + self.start
