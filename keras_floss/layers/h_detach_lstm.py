@@ -51,8 +51,8 @@ class LSTMKeywords(GateKeywords, RNNKeywords, total=False):
 class HDetachLSTMCell(keras.layers.LSTMCell):
     """One step of `HDetachLSTM`: `keras.layers.LSTMCell`, but for its gradient.
 
-    In a `keras.layers.RNN` of its own it draws at every step; `HDetachLSTM` draws for the
-    whole sequence at once.
+    In a `keras.layers.RNN` it draws at every step; `HDetachLSTM` draws once for the whole
+    sequence.
 
     Args:
         units: number of units.
@@ -91,9 +91,9 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
                 f"{detach!r}"
             )
         super().__init__(int(units), **kwargs)
-        # TensorFlow's: a Keras variable would be a weight, and the weights are LSTM's.
+        # TensorFlow's, since a Keras variable would be one weight more than LSTM has.
         self._detach_rate = tf.Variable(detach_rate, trainable=False, dtype=tf.float32)
-        # Turned to 0 and back by HDetachAnnealing, which leaves the rate itself alone.
+        # HDetachAnnealing sets it to 0 and back, and leaves the rate itself alone.
         self.annealing = tf.Variable(1.0, trainable=False)
         self.detach = detach
         self._saved_seed = SavedSeed(self.seed_generator)
@@ -105,8 +105,8 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
 
     def draw(self, steps: int | tf.Tensor) -> tf.Tensor:
         """`(steps,)` booleans: at which steps the gradient is blocked."""
-        # Whole numbers, by an algorithm of this name: those are the same under XLA, which
-        # TensorFlow's uniform floats are not (tensorflow#121243).
+        # Integers by a named algorithm are the same under XLA. TensorFlow's uniform floats
+        # are not (tensorflow#121243).
         seed = self.seed_generator.next()
         number = tf.random.stateless_uniform(
             (steps,), seed, 0, LEVELS, tf.int32, alg="philox"

@@ -10,9 +10,9 @@ Backwards, `g_t` being the gradient in `s_t` of everything that reads it:
     ∂/∂d_t = a_t,    ∂/∂s_0 = (a_1 Uᵀ) ∘ φ'(s_0),    ∂/∂U = Σ_t φ(s_{t-1})ᵀ a_t
 
 TensorFlow derives the same from Keras's loop, but keeps every intermediate result of every
-step and adds to `∂/∂U` at each. Here φ' is computed for all steps at once before the loop
-and `∂/∂U` after it, as one product, and an iteration of the loop holds several steps, since
-on a CPU in graph mode an iteration costs more than a step.
+step and adds to `∂/∂U` at each. Here φ' is computed for all steps at once before the loop,
+and `∂/∂U` as one product after it. An iteration of the loop holds several steps, because on
+a CPU in graph mode an iteration costs more than a step.
 """
 
 from collections.abc import Callable
@@ -24,10 +24,10 @@ from keras_floss.utils.custom_gradient import custom_gradient
 from keras_floss.utils.shapes import extent, fold, unfold
 from keras_floss.utils.xla import compiled_by_xla
 
-# By measurement on a CPU: more gains little, and under XLA, where it is 1, nothing.
+# Measured on a CPU: more gains little. Under XLA it is 1, and more gains nothing.
 STEPS_AN_ITERATION = 8
 
-# φ'(s) as one number for each unit is what the adjoint takes; softmax has none.
+# The adjoint needs φ'(s) as one number for each unit, which softmax does not have.
 ELEMENTWISE = {
     keras.activations.celu,
     keras.activations.elu,
@@ -106,19 +106,19 @@ def rate_states(
 
         return states, gradient
 
-    # A batch of 1 in `start` and an unknown one in `drive` are the same to a loop then.
+    # The sum gives `start` the batch of `drive`, which a loop wants to stay the same.
     return run(drive, start + tf.zeros_like(drive[0]), recurrent_kernel)
 
 
 def _scan(step, state, sequences, reverse=False):
     """Runs `state, output = step(state, *[s[t] for s in sequences])` over all t.
 
-    Sequences are `(time, ...)`. What is appended to make whole iterations of them is
-    zeros (False), and its outputs are cut off; backwards, it comes first.
+    Sequences are `(time, ...)`. They are filled up with zeros (False) at their end to make
+    whole iterations, and the outputs there are cut off. In reverse they come first.
 
     Returns:
-        `(outputs, state)`: outputs of shape `(time, ...)`, and the state after the last of
-        these iterations, which forwards may lie beyond the end of the sequence.
+        `(outputs, state)`: outputs of shape `(time, ...)`, and the state after the last
+        iteration. Forwards that may be a state beyond the end of the sequence.
     """
     time = extent(sequences[0], 0)
     if compiled_by_xla():

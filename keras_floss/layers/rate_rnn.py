@@ -217,7 +217,7 @@ class RateRNN(OwnCellRNN):
         training: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         cell = self.cell
-        # Keras's loop keeps no states where only the last is asked for.
+        # Where only the last state is asked for, Keras's loop keeps no other.
         keeps_states = training or self.return_sequences
         if (
             self.unroll
@@ -242,7 +242,7 @@ class RateRNN(OwnCellRNN):
         states = rate_states(drive, start, kernel, cell.activation, mask)
         outputs = states
         if mask is not None:
-            # As in Keras, the output before the first valid step is not the state but 0.
+            # As in Keras, the output before the first valid step is 0, not the state.
             valid = mask
             if not self.zero_output_for_mask:
                 valid = tf.cumsum(tf.cast(mask, tf.int32), axis=0) > 0

@@ -15,7 +15,7 @@ class SavedSeed(keras.layers.Layer):
 
     def __init__(self, generator):
         super().__init__()
-        # In a lambda: Keras would count the state among the variables a second time.
+        # In a lambda, or Keras would count the state among the variables a second time.
         self._generator = lambda: generator
         self.built = True
 
