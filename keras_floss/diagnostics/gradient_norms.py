@@ -128,7 +128,7 @@ def _gradients(model, layers, x, y, sample_weight):
     for name, run in runs.items():
         d_outputs, d_states = _by_step(run, d_calls[name])
         gradients, carried = state_gradients(
-            run.sequence(), d_outputs, d_states, run.layer.zero_output_for_mask
+            run.trajectory(), d_outputs, d_states, run.layer.zero_output_for_mask
         )
         result[name] = (
             tf.sqrt(sum(tf.reduce_sum(g**2, axis=(1, 2)) for g in gradients)),

@@ -6,7 +6,7 @@ from keras_floss.recurrent.noise import with_noise
 from keras_floss.utils.shapes import extent
 
 
-def state_gradients(sequence, d_outputs, d_states=(), zero_output_for_mask=False):
+def state_gradients(trajectory, d_outputs, d_states=(), zero_output_for_mask=False):
     """∂loss/∂s_t for every t, given the gradient of the loss in what the layer returns.
 
     A perturbation is added to each state, `s_t = F(x_t, s_{t-1}) + δ_t`, and the gradient
@@ -14,7 +14,7 @@ def state_gradients(sequence, d_outputs, d_states=(), zero_output_for_mask=False
     Keras's cells, the perturbation is in the output of that step as well.
 
     Args:
-        sequence: a `Sequence` of a layer.
+        trajectory: a `Trajectory` of a layer.
         d_outputs: `(batch, time, outputs)`, in the output of each step.
         d_states: list of `(batch, time, d_i)`, in the states after each step beside what
             comes through the steps that follow; or empty.
@@ -25,7 +25,7 @@ def state_gradients(sequence, d_outputs, d_states=(), zero_output_for_mask=False
         `(gradients, carried)`, both lists of `(time, batch, d_i)`: the gradient in each
         state, and the part of that in the state before which comes from this step.
     """
-    step, inputs, states, mask = with_noise(sequence)
+    step, inputs, states, mask = with_noise(trajectory)
     batch, time = extent(inputs, 0), extent(inputs, 1)
     inputs = tf.transpose(inputs, (1, 0, 2))
     valid = None if mask is None else tf.transpose(mask)[..., None]

@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 
 from keras_floss.flow.loss import flossing_loss
-from keras_floss.flow.spectrum import Spectrum, sequence_spectrum
+from keras_floss.flow.spectrum import Spectrum, trajectory_spectrum
 from keras_floss.recurrent.recording import choose_layers, record, recurrent_layers
-from keras_floss.recurrent.sequence import Sequence, cut_batch, cut_window
+from keras_floss.recurrent.trajectory import Trajectory, cut_batch, cut_window
 from keras_floss.utils.shapes import extent
 
 
@@ -45,11 +45,11 @@ class FlossingPass:
         self.redraw = redraw
 
     def sequences(self, inputs):
-        """`{layer name: [Sequence of each call]}`: what the layers run over, cut."""
+        """`{layer name: [Trajectory of each call]}`: what the layers run over, cut."""
         inputs = keras.tree.map_structure(self._first, inputs)
         recorded, _ = record(self.model, inputs, self.layers)
         return {
-            name: [self._cut(run.sequence()) for run in runs]
+            name: [self._cut(run.trajectory()) for run in runs]
             for name, runs in recorded.items()
         }
 
@@ -57,7 +57,7 @@ class FlossingPass:
         """`{layer name: [Spectrum of each call]}`; for `redraw` see `flow_arguments`."""
         return {
             name: [
-                sequence_spectrum(
+                trajectory_spectrum(
                     sequence,
                     self.flossing.k_of(name, sequence.map.dim),
                     warmup=self.flossing.warmup_of(extent(sequence.inputs, 1)),
@@ -127,7 +127,7 @@ class FlossingPass:
             losses=losses,
             exponents={name: sum(m) / len(m) for name, m in means.items()},
             lost=lost,
-            spread=_largest([tf.reduce_max(s.spread) for s in every], dtype),
+            log_condition=_largest([tf.reduce_max(s.log_condition) for s in every], dtype),
             width=_largest([width(m) for calls in means.values() for m in calls], dtype),
             qr_interval=tf.convert_to_tensor(qr_interval),
             gradients=[],
@@ -145,7 +145,7 @@ class FlossingPass:
         """The first sequences and their window, without gradient to what is before."""
         cell_map, inputs, states, mask = cut_batch(sequence, self.flossing.batch_size)
         inputs, states = keras.tree.map_structure(tf.stop_gradient, (inputs, states))
-        return cut_window(Sequence(cell_map, inputs, states, mask), self.flossing.window)
+        return cut_window(Trajectory(cell_map, inputs, states, mask), self.flossing.window)
 
 
 class Pass(typing.NamedTuple):
@@ -156,7 +156,7 @@ class Pass(typing.NamedTuple):
         losses: `{layer name: that of the layer}`, ∞ where a call has no direction left.
         exponents: `{layer name: (k,)}`, the mean over sequences and calls.
         lost: `{layer name: number of directions without a finite exponent}`, likewise.
-        spread: the largest of all sequences and calls; see `tangent_flow`.
+        log_condition: the largest of all sequences and calls; see `tangent_flow`.
         width: the largest distance of two exponents of a call.
         qr_interval: with which it was made.
         gradients: those of the loss, or of a replica's share of it.
@@ -166,7 +166,7 @@ class Pass(typing.NamedTuple):
     losses: dict
     exponents: dict
     lost: dict
-    spread: tf.Tensor
+    log_condition: tf.Tensor
     width: tf.Tensor
     qr_interval: tf.Tensor
     gradients: list

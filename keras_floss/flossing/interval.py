@@ -33,10 +33,10 @@ class FixedInterval:
 class AutoInterval:
     """The largest of `INTERVALS` at which the exponents and their gradient are right.
 
-    What counts is the spread of a QR, `max log|R_ii| − min log|R_ii|`: about the logarithm
-    of the condition number of the tangents. After each pass the next interval is chosen by
-    the spread that is to be expected of it; a pass whose spread is too large all the same
-    is repeated with the next shorter interval.
+    What decides is the condition of a QR: `max log|R_ii| − min log|R_ii|`, about the
+    logarithm of the condition number of the tangents. After each pass the next interval is
+    chosen by the condition that it is expected to have; a pass whose condition is too large
+    all the same is repeated with the next shorter interval.
     """
 
     def __init__(self):
@@ -49,10 +49,10 @@ class AutoInterval:
         )
 
     def run(self, compute):
-        """`compute(qr_interval)`, a `Pass`, repeated until its spread is small enough."""
+        """`compute(qr_interval)`, a `Pass`, repeated until its condition is good enough."""
 
         def good(level, result):
-            return (level == 0) | (result.spread <= largest_spread(result.spread.dtype))
+            return (level == 0) | (result.log_condition <= allowed(result.width.dtype))
 
         def shorter(level, _, result):
             level -= 1
@@ -79,14 +79,14 @@ class AutoInterval:
         """The level to begin the next pass with: at most one up."""
         up = tf.minimum(level + 1, len(INTERVALS) - 1)
         steps = tf.gather(INTERVALS, up) - tf.gather(INTERVALS, level)
-        expected = result.spread + tf.cast(steps, result.width.dtype) * result.width
+        expected = result.log_condition + tf.cast(steps, result.width.dtype) * result.width
         # NaN and ∞ are not small.
-        safe = expected <= 0.9 * largest_spread(result.spread.dtype)
+        safe = expected <= 0.9 * allowed(result.width.dtype)
         return tf.where(safe, up, level)
 
 
-def largest_spread(dtype):
-    """The spread up to which the exponents and their gradient are right to within 1 %.
+def allowed(dtype):
+    """The `log_condition` up to which exponents and gradient are right to within 1 %.
 
     The gradient's error is about eps times the condition number of the tangents, squared.
     """

@@ -17,13 +17,13 @@ def flossing_loss(exponents, counted, target=0.0):
         target: a number, or `(k,)`.
 
     Returns:
-        A scalar. Collapsed directions (−∞) are left out; where no direction is left in
+        A scalar. Lost directions (−∞) are left out; where no direction is left in
         any sequence it is ∞, without gradient. A NaN in the exponents is a NaN in the
         loss.
     """
     measured = (counted > 0)[:, None]
-    collapsed = tf.math.is_inf(exponents) & (exponents < 0)
-    used = measured & ~collapsed
+    lost = tf.math.is_inf(exponents) & (exponents < 0)
+    used = measured & ~lost
     # Inside and outside of the square: `where` alone would leave 0·∞ in the gradient.
     distance = tf.where(used, exponents, 0.0) - target
     square = tf.where(used, distance**2, 0.0)

@@ -29,7 +29,7 @@ def well_conditioned(tangents, inverse):
 
 
 def lost_rank(tangents, before, frame, inverse):
-    """Directions whose tangent collapsed, `(batch, k)` booleans.
+    """Which directions are lost, `(batch, k)` booleans.
 
     Without this rule their exponents would be the logarithm of noise, with a gradient of
     1e7.

@@ -1,4 +1,4 @@
-"""The spectrum of a sequence: what every public function about exponents is made of."""
+"""The spectrum of a trajectory: what every public function about exponents is made of."""
 
 import typing
 
@@ -9,7 +9,7 @@ from keras_floss.flow.frame import initial_frame
 from keras_floss.flow.schedule import Schedule, make_schedule
 from keras_floss.flow.tangent_flow import tangent_flow
 from keras_floss.recurrent.noise import with_noise
-from keras_floss.recurrent.sequence import Sequence
+from keras_floss.recurrent.trajectory import Trajectory
 from keras_floss.utils.checks import check_k, check_schedule
 from keras_floss.utils.shapes import extent
 
@@ -20,13 +20,13 @@ class Spectrum(typing.NamedTuple):
     Attributes:
         exponents: `(batch, k)`, per time step, natural logarithm.
         counted: `(batch,)` int32, the number of steps they are a mean over.
-        spread: `(batch,)`, how near the tangents came to being parallel between two QRs;
-            see `tangent_flow`.
+        log_condition: `(batch,)`, how near the tangents came to being parallel between two
+            QRs; see `tangent_flow`.
     """
 
     exponents: tf.Tensor
     counted: tf.Tensor
-    spread: tf.Tensor
+    log_condition: tf.Tensor
 
 
 class FlowArguments(typing.NamedTuple):
@@ -41,9 +41,9 @@ class FlowArguments(typing.NamedTuple):
 
 
 def flow_arguments(
-    sequence: Sequence, k=None, warmup=0, qr_interval=1, seed=0, frame=None, redraw=0
+    trajectory: Trajectory, k=None, warmup=0, qr_interval=1, seed=0, frame=None, redraw=0
 ):
-    """A `Sequence` and its settings as `FlowArguments`; raises for bad settings.
+    """A `Trajectory` and its settings as `FlowArguments`; raises for bad settings.
 
     `frame`, `(k, D)`, stands for a `k` and a `seed` that are not to be in the trace; the
     noise is then that of `seed`, a scalar tensor.
@@ -51,7 +51,7 @@ def flow_arguments(
     and `qr_interval` where it is chosen at run time. `redraw`, an int or a scalar tensor:
     another number, other noise in a noisy cell.
     """
-    step, inputs, states, mask = with_noise(sequence, seed, redraw)
+    step, inputs, states, mask = with_noise(trajectory, seed, redraw)
     if not tf.is_tensor(warmup):
         known = 1 if tf.is_tensor(qr_interval) else qr_interval
         check_schedule(warmup, known, inputs.shape[1])
@@ -73,12 +73,12 @@ def flow_arguments(
     )
 
 
-def sequence_spectrum(sequence, k=None, **settings):
-    """The `Spectrum` of a `Sequence`; the settings are those of `flow_arguments`."""
-    arguments = flow_arguments(sequence, k, **settings)
-    stretch, collapsed, spread = tangent_flow(*arguments)
+def trajectory_spectrum(trajectory, k=None, **settings):
+    """The `Spectrum` of a `Trajectory`; the settings are those of `flow_arguments`."""
+    arguments = flow_arguments(trajectory, k, **settings)
+    stretch, lost, condition = tangent_flow(*arguments)
     counted = tf.broadcast_to(arguments.schedule.steps, (extent(stretch, 0),))
     steps = tf.cast(tf.maximum(counted, 1), stretch.dtype)[:, None]
-    exponents = tf.where(collapsed, tf.cast(-np.inf, stretch.dtype), stretch / steps)
+    exponents = tf.where(lost, tf.cast(-np.inf, stretch.dtype), stretch / steps)
     nan = tf.cast(np.nan, stretch.dtype)
-    return Spectrum(tf.where(counted[:, None] > 0, exponents, nan), counted, spread)
+    return Spectrum(tf.where(counted[:, None] > 0, exponents, nan), counted, condition)

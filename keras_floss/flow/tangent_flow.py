@@ -23,12 +23,12 @@ def tangent_flow(step, weights, inputs, states, frame, schedule):
         schedule: a `Schedule`.
 
     Returns:
-        `(stretch, collapsed, spread)`. `stretch`, `(batch, k)`: Λ, the sum of `log|R_ii|`
+        `(stretch, lost, log_condition)`. `stretch`, `(batch, k)`: Λ, the sum of `log|R_ii|`
         over the counted steps, differentiable in `weights`, `inputs` and `states`.
-        `collapsed`, `(batch, k)`: whether direction i lost its rank at a counted step (it
-        adds nothing there and has no gradient). `spread`, `(batch,)`: the largest
-        `max log|R_ii| − min log|R_ii|` of a QR, that is, how near the tangents came to
-        being parallel; ∞ where rank was lost.
+        `lost`, `(batch, k)`: whether direction i lost its rank at a counted step (it
+        adds nothing there and has no gradient). `log_condition`, `(batch,)`: the
+        largest `max log|R_ii| − min log|R_ii|` of a QR, about the logarithm of the
+        condition number of the tangents; ∞ where rank was lost.
     """
     count = len(weights)
     forward, backward = sweeps(inputs, frame)
@@ -36,14 +36,14 @@ def tangent_flow(step, weights, inputs, states, frame, schedule):
     @custom_gradient
     def flow(inputs, *tensors):
         weights, states = list(tensors[:count]), list(tensors[count:])
-        logarithm, lost, record = forward(step, weights, inputs, states, frame, schedule)
+        logarithm, gone, record = forward(step, weights, inputs, states, frame, schedule)
         counted = schedule.counted[..., None]
         zero = tf.zeros((), logarithm.dtype)
         stretch = tf.reduce_sum(tf.where(counted, logarithm, zero), axis=0)
-        collapsed = tf.reduce_any(counted & lost, axis=0)
+        lost = tf.reduce_any(counted & gone, axis=0)
 
         def gradient(d_stretch, *_, variables=()):
-            d_log = tf.where(counted & ~lost, d_stretch, zero)
+            d_log = tf.where(counted & ~gone, d_stretch, zero)
             # The frame and the state that are left at the end are not looked at.
             end = Cotangents.none(states, frame, weights, list(variables))
             d_inputs, d = backward(
@@ -52,7 +52,7 @@ def tangent_flow(step, weights, inputs, states, frame, schedule):
             d_arguments = (d_inputs, *d.weights, *d.states)
             return (d_arguments, d.variables) if variables else d_arguments
 
-        return (stretch, collapsed, largest_spread(logarithm, lost)), gradient
+        return (stretch, lost, log_condition(logarithm, gone)), gradient
 
     try:
         return flow(inputs, *weights, *states)
@@ -93,8 +93,8 @@ def _forward(*arguments):
     return *log_stretch(record.inverses), record
 
 
-def largest_spread(logarithm, lost):
+def log_condition(logarithm, lost):
     """The largest `max − min` of `log|R_ii|` over time, `(batch,)`; ∞ without full rank."""
-    spread = tf.reduce_max(logarithm, axis=-1) - tf.reduce_min(logarithm, axis=-1)
-    infinite = tf.cast(np.inf, spread.dtype)
-    return tf.reduce_max(tf.where(tf.reduce_any(lost, axis=-1), infinite, spread), axis=0)
+    width = tf.reduce_max(logarithm, axis=-1) - tf.reduce_min(logarithm, axis=-1)
+    infinite = tf.cast(np.inf, width.dtype)
+    return tf.reduce_max(tf.where(tf.reduce_any(lost, axis=-1), infinite, width), axis=0)

@@ -5,11 +5,11 @@ import tensorflow as tf
 from keras import ops
 
 from keras_floss.flow.loss import flossing_loss
-from keras_floss.flow.spectrum import sequence_spectrum
+from keras_floss.flow.spectrum import trajectory_spectrum
 from keras_floss.recurrent.cells import CellMap
 from keras_floss.recurrent.noise import Redraws
-from keras_floss.recurrent.sequence import (
-    as_sequence,
+from keras_floss.recurrent.trajectory import (
+    as_trajectory,
     check_recurrent,
     cut_batch,
     cut_window,
@@ -155,14 +155,14 @@ class LyapunovRegularizer(keras.layers.Wrapper):
             states = [initial_state[:half], initial_state[half:]] if half else [None] * 2
         penalties = []
         for layer, state in zip(layers, states, strict=True):
-            sequence = as_sequence(layer, sequences, state, mask)
-            spectrum = sequence_spectrum(
-                cut_window(cut_batch(sequence, self.batch_size), self.window),
+            trajectory = as_trajectory(layer, sequences, state, mask)
+            spectrum = trajectory_spectrum(
+                cut_window(cut_batch(trajectory, self.batch_size), self.window),
                 self.k,
                 warmup=self.warmup,
                 qr_interval=self.qr_interval,
                 seed=self.seed,
-                redraw=self._redraws() if sequence.map.noisy else 0,
+                redraw=self._redraws() if trajectory.map.noisy else 0,
             )
             penalties.append(
                 flossing_loss(spectrum.exponents, spectrum.counted, self.target)

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from keras_floss.flow.spectrum import sequence_spectrum
+from keras_floss.flow.spectrum import trajectory_spectrum
 from keras_floss.lyapunov.traced import call_traced
 
 
@@ -120,5 +120,5 @@ def lyapunov_exponents(
     return exponents
 
 
-def _exponents(sequence, **settings):
-    return sequence_spectrum(sequence, **settings).exponents
+def _exponents(trajectory, **settings):
+    return trajectory_spectrum(trajectory, **settings).exponents

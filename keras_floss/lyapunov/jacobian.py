@@ -13,15 +13,15 @@ from keras_floss.lyapunov.traced import call_traced
 from keras_floss.utils.shapes import extent
 
 
-def step_jacobians(sequence):
-    """`J_t = ∂s_t/∂s_{t-1}` at every step of a `Sequence`.
+def step_jacobians(trajectory):
+    """`J_t = ∂s_t/∂s_{t-1}` at every step of a `Trajectory`.
 
     Returns:
         `(batch, time, D, D)` tensor. Row and column are state variables in the order of
         the cell (LSTM: h, then c); column j is the derivative with respect to variable j
         of the old state. The identity at a masked step.
     """
-    step, weights, inputs, states, _, schedule = flow_arguments(sequence)
+    step, weights, inputs, states, _, schedule = flow_arguments(trajectory)
     dim = step.dim
     identity = tf.eye(dim, batch_shape=[extent(inputs, 1)], dtype=inputs.dtype)
 
@@ -103,5 +103,5 @@ def lstm_jacobian_paths(rnn, inputs, *, initial_state=None, mask=None):
     return LSTMJacobianPaths(cell, rest)
 
 
-def _jacobians(sequence, **_):
-    return step_jacobians(sequence)
+def _jacobians(trajectory, **_):
+    return step_jacobians(trajectory)

@@ -6,12 +6,12 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from keras_floss.flow.spectrum import sequence_spectrum
+from keras_floss.flow.spectrum import trajectory_spectrum
 from keras_floss.lyapunov.jacobian import step_jacobians
 from keras_floss.lyapunov.product import log_singular_values
 from keras_floss.lyapunov.traced import call_traced
 from keras_floss.recurrent.noise import with_noise
-from keras_floss.recurrent.sequence import Sequence
+from keras_floss.recurrent.trajectory import Trajectory
 from keras_floss.utils.checks import check_k, check_positive_int, check_schedule
 
 
@@ -134,7 +134,7 @@ def condition_number(
         "condition_number", rnn, inputs, horizon, k, initial_state, mask, warmup
     )
     spectrum = call_traced(
-        sequence_spectrum,
+        trajectory_spectrum,
         rnn,
         inputs,
         initial_state,
@@ -201,10 +201,10 @@ def _check_horizon(horizon):
     return [int(one) for one in horizons]
 
 
-def _jacobians(sequence, k, warmup, qr_interval, last):
+def _jacobians(trajectory, k, warmup, qr_interval, last):
     """The first `last` step Jacobians after the warm-up, and the number of valid ones."""
     # Before the steps are cut and sorted, as in the exponents.
-    step, inputs, states, mask = with_noise(sequence)
+    step, inputs, states, mask = with_noise(trajectory)
     check_k(k, step.dim, step.name)
     time = inputs.shape[1]
     check_schedule(warmup, qr_interval, time)
@@ -224,5 +224,5 @@ def _jacobians(sequence, k, warmup, qr_interval, last):
         inputs, mask = (
             tf.gather(x, valid_first, axis=1, batch_dims=1) for x in (inputs, mask)
         )
-    sequence = Sequence(step, inputs[:, :stop], states, mask)
-    return step_jacobians(sequence)[:, warmup:], steps - warmup
+    trajectory = Trajectory(step, inputs[:, :stop], states, mask)
+    return step_jacobians(trajectory)[:, warmup:], steps - warmup

@@ -190,16 +190,16 @@ def kaplan_yorke(exponents, dim):
     return j + (sums[j - 1] / -exponents[j] if j else 0.0)
 
 
-def _sweep(sequence, **settings):
+def _sweep(trajectory, **settings):
     """Stretch and lost rank by step `(batch, time, k)`, counted steps and QRs, D."""
-    arguments = flow_arguments(sequence, **settings)
+    arguments = flow_arguments(trajectory, **settings)
     stretch, lost = (tf.transpose(x, (1, 0, 2)) for x in stretch_by_step(*arguments))
     schedule = arguments.schedule
     counted, measured = (
         tf.broadcast_to(tf.transpose(x), tf.shape(stretch)[:2])
         for x in (schedule.counted, schedule.counted & schedule.qr)
     )
-    return stretch, lost, counted, measured, sequence.map.dim
+    return stretch, lost, counted, measured, trajectory.map.dim
 
 
 def _times_lost(lost, measured):

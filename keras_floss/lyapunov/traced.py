@@ -8,7 +8,7 @@ from keras_floss.flow.checkpoints import memory_limit
 from keras_floss.flow.frame import initial_frame
 from keras_floss.recurrent.functions import is_function
 from keras_floss.recurrent.noise import noise_seed
-from keras_floss.recurrent.sequence import as_map, as_sequence, prepare
+from keras_floss.recurrent.trajectory import as_map, as_trajectory, prepare
 from keras_floss.utils.checks import check_k, check_positive_int, check_schedule
 from keras_floss.utils.traces import call_kept
 
@@ -17,10 +17,10 @@ from keras_floss.utils.traces import call_kept
 # and change nothing.
 @tf.autograph.experimental.do_not_convert
 def call_traced(function, rnn, inputs, initial_state, mask, **settings):
-    """`function(sequence, **settings)` of a layer and its arguments, in graph mode.
+    """`function(trajectory, **settings)` of a layer and its arguments, in graph mode.
 
     Args:
-        function: takes a `Sequence` and the settings, and returns tensors. Where there is
+        function: takes a `Trajectory` and the settings, and returns tensors. Where there is
             a `seed` among these it also takes a `frame` in place of `k`, and a tensor as
             `seed`, which is then that of the noise.
         rnn, inputs, initial_state, mask: as in `lyapunov_exponents`.
@@ -31,7 +31,7 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
         check_positive_int("k", settings["k"])
     check_schedule(settings["warmup"], settings["qr_interval"])
     if not tf.executing_eagerly():
-        return function(as_sequence(rnn, inputs, initial_state, mask), **settings)
+        return function(as_trajectory(rnn, inputs, initial_state, mask), **settings)
     # Variables cannot be made while a function is traced for the second time.
     arguments = [*prepare(rnn, inputs, initial_state, mask), None, None]
     if "seed" in settings:
@@ -51,4 +51,4 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
 def _call(function, rnn, settings, inputs, initial_state, mask, frame, seed):
     if frame is not None:
         settings = {**settings, "frame": frame, "seed": seed}
-    return function(as_sequence(rnn, inputs, initial_state, mask), **settings)
+    return function(as_trajectory(rnn, inputs, initial_state, mask), **settings)

@@ -20,6 +20,7 @@ from keras_floss.recurrent.activations import PRECISE
 from keras_floss.recurrent.draws import depend_on_draws
 from keras_floss.utils.custom_gradient import tie_gradients
 from keras_floss.utils.private_keras import all_layers
+from keras_floss.utils.shapes import reshape_rows
 
 ACTIVATIONS = ("activation", "recurrent_activation")
 VECTORIZED = {
@@ -86,15 +87,13 @@ class CellMap:
         self._kwargs = {"training": False} if takes_training else {}
         layers = self._layers()
         self.vectorizes = bool(layers) and all(map(_vectorizes, layers))
-        self._features = None
         self.variables = None
         self.noisy = None
         self.output_is_state = None
 
-    def trace(self, features):
-        """Finds `variables` and `noisy`, by the gradient of one step."""
-        if self._features == features:
-            return self
+    def trace(self, inputs):
+        """Finds out what a step on such inputs, `(batch, ..., features)`, depends on."""
+        features = inputs.shape[-1]
 
         def step():
             values = [tf.zeros(v.shape, v.dtype) for v in self._weights]
@@ -110,7 +109,6 @@ class CellMap:
             self.variables = [v for v, u in zip(self._weights, used, strict=True) if u]
 
         tf.function(step, autograph=False).get_concrete_function()
-        self._features = features
         return self
 
     def values(self):
@@ -128,10 +126,7 @@ class CellMap:
             return self._run(inputs, states)
 
     def _run(self, inputs, states):
-        shaped = [
-            tf.reshape(s, (-1, *shape)) if len(shape) > 1 else s
-            for s, shape in zip(states, self.shapes, strict=True)
-        ]
+        shaped = list(map(reshape_rows, states, self.shapes))
         shaped = keras.tree.pack_sequence_as(self._structure, shaped)
         try:
             output, states = self._call(inputs, shaped, **self._kwargs)
@@ -153,10 +148,8 @@ class CellMap:
                 f"(batch, *size), with the sizes {self.shapes}. Received: {states}"
             )
         new = [
-            tf.reshape(tf.cast(s, self.dtype), (-1, size))
-            if len(shape) > 1
-            else tf.cast(s, self.dtype)
-            for s, shape, size in zip(states, self.shapes, self.sizes, strict=True)
+            reshape_rows(tf.cast(s, self.dtype), (size,))
+            for s, size in zip(states, self.sizes, strict=True)
         ]
         for state, cast in zip(states, new, strict=True):
             if output is state:

@@ -54,9 +54,10 @@ class FunctionMap:
         self._driven = features > 0
         _check_arguments(step, name, self._driven)
 
-    def trace(self, inputs, states):
-        """Finds out whether the function is `noisy`."""
-        specs = [tf.TensorSpec(x.shape, self.dtype) for x in (inputs[:, 0], *states)]
+    def trace(self, inputs):
+        """Finds out whether the function is `noisy`; the rest is as that of a `CellMap`."""
+        sizes = inputs.shape[-1], *self.sizes
+        specs = [tf.TensorSpec((inputs.shape[0], d), self.dtype) for d in sizes]
 
         def step(inputs, *states):
             return self(inputs, states, ())

@@ -22,19 +22,19 @@ from keras_floss.recurrent.draws import (
 from keras_floss.utils.shapes import extent
 
 
-def with_noise(sequence, seed=0, redraw=0):
-    """A `Sequence` whose map draws nothing, given one whose map may.
+def with_noise(trajectory, seed=0, redraw=0):
+    """A `Trajectory` whose map draws nothing, given one whose map may.
 
     Args:
         seed: of the noise; see `noise_seed`.
         redraw: an integer or a scalar tensor; another number, other noise of the seed.
     """
-    step, inputs, *_ = sequence
+    step, inputs, *_ = trajectory
     if not step.noisy:
-        return sequence
+        return trajectory
     step = NoisyMap(step, inputs.shape[-1])
     noise = step.draw(extent(inputs, 0), extent(inputs, 1), seed, redraw)
-    return sequence._replace(map=step, inputs=tf.concat([inputs, noise], axis=-1))
+    return trajectory._replace(map=step, inputs=tf.concat([inputs, noise], axis=-1))
 
 
 def noise_seed(seed):

@@ -15,8 +15,9 @@ import tensorflow as tf
 
 from keras_floss.recurrent.fixed_batch import check_batch, fill
 from keras_floss.recurrent.runs import Call, as_runs
-from keras_floss.recurrent.sequence import directions
+from keras_floss.recurrent.trajectory import directions
 from keras_floss.utils.private_keras import all_layers
+from keras_floss.utils.shapes import first_rows
 
 
 def recurrent_layers(model):
@@ -102,36 +103,15 @@ def record(model, inputs, layers, watch=None):
     except Exception as error:
         check_batch(inputs, model)
         if graph and getattr(model, "run_eagerly", False):
-            raise ValueError(
-                f"The model `{model.name}` is compiled with `run_eagerly=True`, but its "
-                "exponents and gradients are computed in a graph: what its layers do in "
-                "`call` must be TensorFlow or `keras.ops`, without `.numpy()`, or stand "
-                f"in a `tf.py_function`. What failed: {error}"
-            ) from error
+            raise _not_in_a_graph(model, error) from error
         raise
     result = {}
     for name, layer in layers.items():
-        own = [c for c in calls if c.layer is layer]
-        inner = graph and any(
-            tf.is_symbolic_tensor(x) and x.graph is not graph
-            for x in keras.tree.flatten([c[1:] for c in own])
-        )
-        if inner or not own:
-            raise ValueError(
-                f"The inputs of the recurrent layer `{name}` cannot be reached: it is "
-                + (
-                    "called inside a TensorFlow loop or a `tf.function` of the model's "
-                    "own. Call it on whole sequences, or in a plain Python loop that hands "
-                    "the states on,"
-                    if inner
-                    else "never called when the model is, unless in a `tf.function` of the "
-                    "model's own. Call the layer, and not its cell, in plain Python,"
-                )
-                + " or name the layers to floss in `layers`."
-            )
+        own = [call for call in calls if call.layer is layer]
+        _check_reached(name, own, graph)
         result[name] = as_runs(name, own)
     if rows is not None:
-        outputs = keras.tree.map_structure(lambda x: x[:rows], outputs)
+        outputs = first_rows(outputs, rows)
         # Under a tape the copies stay, with the gradients, which are zero.
         if watch is None:
             result = {
@@ -139,6 +119,35 @@ def record(model, inputs, layers, watch=None):
                 for name, runs in result.items()
             }
     return result, outputs
+
+
+def _not_in_a_graph(model, error):
+    return ValueError(
+        f"The model `{model.name}` is compiled with `run_eagerly=True`, but its exponents "
+        "and gradients are computed in a graph: what its layers do in `call` must be "
+        "TensorFlow or `keras.ops`, without `.numpy()`, or stand in a `tf.py_function`. "
+        f"What failed: {error}"
+    )
+
+
+def _check_reached(name, calls, graph):
+    """Raises ValueError where a layer is called out of sight, or not at all."""
+    inner = graph and any(
+        tf.is_symbolic_tensor(x) and x.graph is not graph
+        for x in keras.tree.flatten([call[1:] for call in calls])
+    )
+    if inner or not calls:
+        how = (
+            "called inside a TensorFlow loop or a `tf.function` of the model's own. Call "
+            "it on whole sequences, or in a plain Python loop that hands the states on,"
+            if inner
+            else "never called when the model is, unless in a `tf.function` of the model's "
+            "own. Call the layer, and not its cell, in plain Python,"
+        )
+        raise ValueError(
+            f"The inputs of the recurrent layer `{name}` cannot be reached: it is {how} or "
+            "name the layers to floss in `layers`."
+        )
 
 
 def by_run(recorded):

@@ -11,8 +11,8 @@ import keras
 import tensorflow as tf
 
 from keras_floss.recurrent.cells import CellMap
-from keras_floss.recurrent.sequence import as_sequence
-from keras_floss.utils.shapes import extent
+from keras_floss.recurrent.trajectory import as_trajectory
+from keras_floss.utils.shapes import extent, first_rows
 
 
 class Call(typing.NamedTuple):
@@ -38,10 +38,7 @@ class Call(typing.NamedTuple):
         """The same of the first `rows` of a batch of `size` sequences."""
         # A model may fold another axis into the batch.
         rows = rows * extent(self.inputs, 0) // size
-        inputs, state, mask = keras.tree.map_structure(
-            lambda x: None if x is None else x[:rows],
-            (self.inputs, self.initial_state, self.mask),
-        )
+        inputs, state, mask = first_rows((self.inputs, self.initial_state, self.mask), rows)
         return self._replace(inputs=inputs, initial_state=state, mask=mask)
 
 
@@ -87,9 +84,9 @@ class Run(typing.NamedTuple):
         """The same of the first `rows` of a batch of `size` sequences."""
         return Run([call.first(rows, size) for call in self.calls])
 
-    def sequence(self):
-        """The run as a `Sequence`."""
-        return as_sequence(self.layer, self.inputs, self.initial_state, self.mask)
+    def trajectory(self):
+        """The run as a `Trajectory`."""
+        return as_trajectory(self.layer, self.inputs, self.initial_state, self.mask)
 
 
 def as_runs(name, calls):
@@ -110,9 +107,7 @@ def as_runs(name, calls):
     output_is_state = (
         len(calls) > 1
         and not calls[0].layer.return_sequences
-        and CellMap(calls[0].layer.cell, name)
-        .trace(calls[0].inputs.shape[-1])
-        .output_is_state
+        and CellMap(calls[0].layer.cell, name).trace(calls[0].inputs).output_is_state
     )
     runs, ended = [], {}  # the latter: the state at the end -> the calls up to there
     for call in calls:

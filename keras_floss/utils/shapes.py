@@ -8,6 +8,16 @@ def extent(tensor, axis):
     return tensor.shape[axis] or tf.shape(tensor)[axis]
 
 
+def reshape_rows(x, shape):
+    """`(batch, ...)` as `(batch, *shape)`, the same tensor where that is its shape."""
+    return x if x.shape[1:] == tf.TensorShape(shape) else tf.reshape(x, (-1, *shape))
+
+
+def first_rows(tensors, number):
+    """The first `number` rows of each tensor in a structure that may hold None."""
+    return tf.nest.map_structure(lambda x: None if x is None else x[:number], tensors)
+
+
 def fold(x, length):
     """`(time, ...)` as `(blocks, length, ...)`, filled up with zeros (False)."""
     time, *rest = (extent(x, axis) for axis in range(x.shape.rank))

@@ -25,7 +25,7 @@ def pushed(cell, vectorizes, xla):
     inputs = tf.constant(make_inputs(2))
     dim = sum(s.shape[-1] for s in states)
     frame = tf.constant(np.random.default_rng(3).standard_normal((2, 4, dim)))
-    step = CellMap(cell).trace(inputs.shape[-1])
+    step = CellMap(cell).trace(inputs)
     assert step.vectorizes
     step.vectorizes = vectorizes
 

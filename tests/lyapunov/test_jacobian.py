@@ -22,7 +22,7 @@ from reference import (
 import keras_floss
 from keras_floss.flow.frame import initial_frame
 from keras_floss.lyapunov.jacobian import lstm_jacobian_paths, step_jacobians
-from keras_floss.recurrent.sequence import as_sequence
+from keras_floss.recurrent.trajectory import as_trajectory
 
 MASK = np.ones((3, 9), bool)
 MASK[1, 6:] = False  # padding on the right
@@ -31,7 +31,7 @@ MASK[2, [0, 3, 4]] = False  # padding on the left, and a gap
 
 def along(rnn, inputs, initial_state=None, mask=None, xla=False):
     """`step_jacobians` in graph mode or under XLA, as NumPy."""
-    function = compiled(lambda: step_jacobians(as_sequence(rnn, *arguments)), xla)
+    function = compiled(lambda: step_jacobians(as_trajectory(rnn, *arguments)), xla)
     arguments = inputs, initial_state, mask
     return function().numpy()
 
@@ -116,7 +116,7 @@ def test_shapes_known_only_at_run_time():
     layer, inputs = make_layer("stacked"), make_inputs(2, 5)
     signature = [tf.TensorSpec((None, None, FEATURES), tf.float64)]
     function = tf.function(
-        lambda x: step_jacobians(as_sequence(layer, x)),
+        lambda x: step_jacobians(as_trajectory(layer, x)),
         autograph=False,
         input_signature=signature,
     )

@@ -24,7 +24,7 @@ from keras_floss.lyapunov.singular_values import (
     condition_number,
     jacobian_singular_values,
 )
-from keras_floss.recurrent.sequence import as_sequence
+from keras_floss.recurrent.trajectory import as_trajectory
 
 INF, NAN = np.inf, np.nan
 SLOW = pytest.mark.slow
@@ -40,7 +40,7 @@ def product(matrices):
 
 def along(layer, inputs):
     """The step Jacobians, `(batch, time, D, D)`."""
-    return compiled(lambda: step_jacobians(as_sequence(layer, inputs)), False)().numpy()
+    return compiled(lambda: step_jacobians(as_trajectory(layer, inputs)), False)().numpy()
 
 
 def log_svd(matrix):

@@ -10,7 +10,7 @@ import keras_floss
 from keras_floss import lyapunov_exponents
 from keras_floss.flow.frame import initial_frame
 from keras_floss.recurrent.noise import with_noise
-from keras_floss.recurrent.sequence import as_sequence
+from keras_floss.recurrent.trajectory import as_trajectory
 
 UNITS = 5
 generator = keras.random.SeedGenerator(5)
@@ -80,7 +80,7 @@ def noisy_layer(draw, **options):
 
 def noise_of(layer, inputs, seed):
     """What the cell is given in place of its draws, `(batch, time, numbers)`."""
-    return with_noise(as_sequence(layer, inputs), seed).inputs[..., 3:].numpy()
+    return with_noise(as_trajectory(layer, inputs), seed).inputs[..., 3:].numpy()
 
 
 def numpy_exponents(layer, inputs, noise, seed):
@@ -136,7 +136,7 @@ def test_noise_has_its_distribution_and_is_fresh_at_each_step(kind):
     def step(state):
         return state + keras.ops.cast(DRAWS[kind](keras.ops.shape(state)), "float64")
 
-    sequence = as_sequence(step, 2000, np.zeros((2, 3)))
+    sequence = as_trajectory(step, 2000, np.zeros((2, 3)))
     step, inputs, states, _ = with_noise(sequence)
     drawn = np.array([step(x, states, ())[0] for x in tf.transpose(inputs, (1, 0, 2))])
     expected = np.stack([DRAWS[kind]((2, 3)) for _ in range(2000)])
@@ -258,7 +258,7 @@ def test_jacobians_and_condition_number_see_the_noise_of_the_exponents():
 @pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM"])
 def test_dropout_is_no_noise(kind):
     rnn = getattr(keras.layers, kind)(3, dropout=0.5, recurrent_dropout=0.5)
-    assert not as_sequence(rnn, make_inputs(1, 4)).map.noisy
+    assert not as_trajectory(rnn, make_inputs(1, 4)).map.noisy
 
 
 def test_noise_in_the_output_alone_is_none():
@@ -268,7 +268,7 @@ def test_noise_in_the_output_alone_is_none():
             output, states = super().call(inputs, states, training=training)
             return output + keras.ops.cast(shown, output.dtype), states
 
-    assert not as_sequence(keras.layers.RNN(Shown(3)), make_inputs(1, 4)).map.noisy
+    assert not as_trajectory(keras.layers.RNN(Shown(3)), make_inputs(1, 4)).map.noisy
 
     # Beside noise in the state it is left as it is.
     def draw(shape):
@@ -334,7 +334,7 @@ def test_a_gradient_of_the_users_own_goes_with_noise(xla):
     exponents = compiled(
         lambda: lyapunov_exponents(step, 20, initial_state=np.zeros((1, 3))), xla
     )()
-    _, inputs, _, _ = with_noise(as_sequence(step, 20, np.zeros((1, 3))))
+    _, inputs, _, _ = with_noise(as_trajectory(step, 20, np.zeros((1, 3))))
     state, frame, total = np.zeros(3), initial_frame(3, 3).T, 0.0
     for xi in inputs[0].numpy():
         x = state @ weight + xi

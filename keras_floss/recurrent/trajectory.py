@@ -8,17 +8,17 @@ import tensorflow as tf
 from keras_floss.recurrent.cells import CellMap
 from keras_floss.recurrent.functions import FunctionMap, function_inputs, is_function
 from keras_floss.utils.checks import check_dense
-from keras_floss.utils.shapes import extent
+from keras_floss.utils.shapes import extent, first_rows, reshape_rows
 
 
-class Sequence(typing.NamedTuple):
-    """What a recurrent layer runs over, in the order in which it does.
+class Trajectory(typing.NamedTuple):
+    """What a batch of trajectories follows from, in the order in which a layer runs.
 
     Attributes:
-        map: the `CellMap` of the layer's cell, or a `FunctionMap`.
-        inputs: `(batch, time, features)`, reversed for `go_backwards`.
-        states: list of `(batch, d_i)`, the initial state.
-        mask: `(batch, time)` booleans, or None.
+        map: `CellMap` of the layer's cell, or `FunctionMap`.
+        inputs: `(batch, time, features)` tensor, reversed for `go_backwards`.
+        states: list of `(batch, d_i)` tensors, the initial state.
+        mask: `(batch, time)` tensor of booleans, or None.
     """
 
     map: CellMap | FunctionMap
@@ -115,8 +115,8 @@ def as_map(rnn, inputs, initial_state):
     return CellMap(rnn.cell if isinstance(rnn, keras.layers.RNN) else rnn, _name_of(rnn))
 
 
-def as_sequence(rnn, inputs, initial_state=None, mask=None):
-    """Takes the call of a layer apart into a `Sequence`; builds the layer if need be.
+def as_trajectory(rnn, inputs, initial_state=None, mask=None):
+    """Takes the call of a layer apart into a `Trajectory`; builds the layer if need be.
 
     Args:
         rnn: a `keras.layers.RNN`, a cell, or a plain function.
@@ -126,8 +126,6 @@ def as_sequence(rnn, inputs, initial_state=None, mask=None):
     """
     inputs, initial_state, mask = prepare(rnn, inputs, initial_state, mask)
     step = as_map(rnn, inputs, initial_state)
-    if isinstance(step, CellMap):
-        step.trace(inputs.shape[-1])
     inputs = tf.cast(inputs, step.dtype)
     if initial_state is None:
         initial_state = _own_initial_state(rnn, step, extent(inputs, 0))
@@ -144,48 +142,43 @@ def as_sequence(rnn, inputs, initial_state=None, mask=None):
             f"inputs. Received shapes: {[tuple(shape) for shape in given]}"
         )
     # A matrix is a vector from here on.
-    states = [
-        tf.reshape(s, (-1, size)) if s.shape.rank > 2 else s
-        for s, size in zip(states, step.sizes, strict=True)
-    ]
-    if is_function(rnn):
-        step.trace(inputs, states)
+    states = [reshape_rows(s, (d,)) for s, d in zip(states, step.sizes, strict=True)]
+    step.trace(inputs)
     if mask is not None:
         # What stands in padding may be anything; 0·NaN in a gradient is NaN.
         inputs = tf.where(mask[..., None], inputs, tf.zeros_like(inputs))
     if getattr(rnn, "go_backwards", False):
         inputs = tf.reverse(inputs, [1])
         mask = None if mask is None else tf.reverse(mask, [1])
-    return Sequence(step, inputs, states, mask)
+    return Trajectory(step, inputs, states, mask)
 
 
-def cut_batch(sequence, batch_size):
+def cut_batch(trajectory, batch_size):
     """The first sequences; None: all."""
-    cell_map, inputs, states, mask = sequence
-    mask = None if mask is None else mask[:batch_size]
-    return Sequence(cell_map, inputs[:batch_size], [s[:batch_size] for s in states], mask)
+    step, *tensors = trajectory
+    return Trajectory(step, *first_rows(tensors, batch_size))
 
 
-def cut_window(sequence, window):
+def cut_window(trajectory, window):
     """The first `window` steps of each sequence, from its first valid one; None: all."""
-    cell_map, inputs, states, mask = sequence
-    time = inputs.shape[1]
     if window is None:
-        return sequence
+        return trajectory
+    step, inputs, states, mask = trajectory
+    time = inputs.shape[1]
     if time is not None and window > time:
         raise ValueError(
             f"`window` must be at most {time}, the number of time steps that the recurrent "
-            f"layer `{cell_map.name}` gets. Received: {window}"
+            f"layer `{step.name}` gets. Received: {window}"
         )
     if mask is None:
-        return Sequence(cell_map, inputs[:, :window], states, None)
+        return trajectory._replace(inputs=inputs[:, :window])
     first = tf.argmax(mask, axis=1, output_type=tf.int32)
     steps = first[:, None] + tf.range(window)
     inside = steps < tf.shape(mask)[1]
     steps = tf.minimum(steps, tf.shape(mask)[1] - 1)
     inputs = tf.gather(inputs, steps, axis=1, batch_dims=1)
     mask = tf.gather(mask, steps, axis=1, batch_dims=1) & inside
-    return Sequence(cell_map, inputs, states, mask)
+    return Trajectory(step, inputs, states, mask)
 
 
 def _name_of(rnn):
