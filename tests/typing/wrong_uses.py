@@ -35,4 +35,5 @@ model.floss(x, steps=300, windwo=55)  # E: call-arg
 
 tasks.delayed_copy()  # E: call-arg
 tasks.adding_problem(length=200, delay=3)  # E: call-arg
+tasks.copying_accuracy(x)  # E: call-arg
 plots.spectra([0.1, 0.2])  # E: arg-type
