@@ -19,7 +19,7 @@ from keras_floss.flossing.history import StepHistory
 from keras_floss.flossing.program import FlossingProgram
 from keras_floss.flossing.source import endless, from_batch, inputs_of, peek
 from keras_floss.flossing.update import iterations
-from keras_floss.flow.checkpoints import memory_limit
+from keras_floss.flow.checkpoints import settle_memory_limit
 from keras_floss.recurrent.fixed_batch import build, fixed_batch
 from keras_floss.recurrent.recording import recurrent_layers
 from keras_floss.utils.checks import check_dense, check_positive_int
@@ -162,8 +162,9 @@ class Flosser:
         layers = flossed_layers(self.model, flossing)
         window = flossing.window or _time_steps(batch)
         jit_compile = choose_jit_compile(self.model, layers, steps * window, self.automatic)
-        seed, flossing = flossing.seed, dataclasses.replace(flossing, seed=None)
-        key = (flossing, steps_per_execution, memory_limit(), jit_compile)
+        seed, limit = flossing.seed, settle_memory_limit(flossing.memory_limit)
+        flossing = dataclasses.replace(flossing, seed=None, memory_limit=limit)
+        key = (flossing, steps_per_execution, jit_compile)
         program = self._programs.get(key)
         if program is None or not program.answers():
             with self.model.distribute_strategy.scope():

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.flow.checkpoints import settle_memory_limit
+from keras_floss.flow.frame import Orthonormalization, check_orthonormalization
 from keras_floss.utils.checks import (
     check_k,
     check_positive_int,
@@ -64,6 +66,11 @@ class Flossing:
         seed: of the shuffling of arrays, of the frame to start from, and of the noise of
             cells that draw random numbers, which is new at each step. Defaults to None:
             shuffled anew each time, the same frame and noise always.
+        memory_limit: the bytes that a step may keep for its gradient. A longer window keeps
+            less and is computed twice (see `set_memory_limit`). Defaults to None, the limit
+            of `set_memory_limit`.
+        orthonormalization: the algorithm of the QR, `"householder"`, `"gram-schmidt"` or
+            `"auto"`: what suits the device; see `lyapunov_exponents`. Defaults to `"auto"`.
 
     Raises:
         ValueError: a setting out of its range.
@@ -87,6 +94,8 @@ class Flossing:
     qr_interval: int | typing.Literal["auto"] = 1
     layers: collections.abc.Sequence[str] | None = None
     seed: int | None = None
+    memory_limit: float | None = None
+    orthonormalization: Orthonormalization = "auto"
 
     def __post_init__(self):
         # Hashable, since a compiled program is kept for each.
@@ -115,6 +124,8 @@ class Flossing:
         warmup = 0 if self.warmup == "auto" else self.warmup
         fixed = 1 if self.qr_interval == "auto" else self.qr_interval
         check_schedule(warmup, fixed, self.window)
+        settle_memory_limit(self.memory_limit)
+        check_orthonormalization(self.orthonormalization)
 
     def get_config(self):
         """The settings as a dict, from which `keras.saving` makes them again."""

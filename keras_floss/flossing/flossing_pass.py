@@ -65,6 +65,8 @@ class FlossingPass:
                     seed=self.seed,
                     frame=self.frames.get(name),
                     redraw=redraw,
+                    memory_limit=self.flossing.memory_limit,
+                    orthonormalization=self.flossing.orthonormalization,
                 )
                 for sequence in calls
             ]

@@ -1,7 +1,7 @@
 """Long sequences in bounded memory: both sweeps in blocks along time.
 
 The backward sweep needs the state and the frame before every step. Where these would take
-more than `memory_limit()`, the forward sweep keeps them before each block only, and the
+more than a limit, the forward sweep keeps them before each block only, and the
 backward sweep recomputes a block when its turn comes. Blocks of √T steps make both parts
 equal: √T in place of T, for one more forward sweep.
 """
@@ -17,10 +17,10 @@ from keras_floss.flow.tangent import backward_sweep, forward_sweep
 from keras_floss.utils.checks import check_positive
 from keras_floss.utils.shapes import extent, fold, unfold
 
-_limit = 2**30
+_limit: float = 2**30
 
 
-def memory_limit():
+def memory_limit() -> float:
     """The bytes that a pass keeps for its gradient before it recomputes instead.
 
     See `set_memory_limit`.
@@ -28,7 +28,7 @@ def memory_limit():
     return _limit
 
 
-def set_memory_limit(size):
+def set_memory_limit(size: float) -> None:
     """Sets how much memory the steps of a pass may take.
 
     For the gradient of the exponents the state, the frame and R of every time step are
@@ -56,11 +56,19 @@ def set_memory_limit(size):
     _limit = size
 
 
-def wanted(inputs, frame):
-    """Whether the record of a pass would be larger than the limit."""
+def settle_memory_limit(size: float | None) -> float:
+    """A limit that is given, or the global one for None."""
+    if size is None:
+        return memory_limit()
+    check_positive("memory_limit", size)
+    return size
+
+
+def wanted(inputs, frame, limit):
+    """Whether the record of a pass would be larger than a limit in bytes."""
     (time, batch, _), (_, k, dim) = inputs.shape, frame.shape
     numbers = (time or 0) * (batch or 1) * (dim + k * dim + k * k)
-    return numbers * inputs.dtype.size > memory_limit()
+    return numbers * inputs.dtype.size > limit
 
 
 def forward(step, weights, inputs, states, frame, schedule):

@@ -4,14 +4,25 @@ A frame is kept as rows, `(batch, k, D)`: row i is the i-th tangent. In the form
 of the module `tangent` the tangents are columns.
 """
 
+from typing import Literal, TypeAlias
+
 import numpy as np
 import tensorflow as tf
 
 from keras_floss.flow.gram_schmidt import gram_schmidt
-from keras_floss.flow.rank import lost_rank, size_of, well_conditioned
+from keras_floss.flow.householder import householder
+from keras_floss.utils.checks import check_choice
 from keras_floss.utils.precision import eps, product_eps
-from keras_floss.utils.shapes import extent
 from keras_floss.utils.xla import compiled_by_xla, diagonal
+
+Orthonormalization: TypeAlias = Literal["auto", "householder", "gram-schmidt"]
+# Each is a function of `(tangents, before, small)`; see `orthonormalise`.
+ALGORITHMS = {"householder": householder, "gram-schmidt": gram_schmidt}
+
+
+def check_orthonormalization(name: str) -> None:
+    """Raises ValueError unless there is such an algorithm, or it is "auto"."""
+    check_choice("orthonormalization", name, ("auto", *ALGORITHMS))
 
 
 def initial_frame(k, dim, seed=0):
@@ -24,12 +35,14 @@ def initial_frame(k, dim, seed=0):
     return np.ascontiguousarray(np.linalg.qr(gaussian.T)[0].T)
 
 
-def orthonormalise(tangents, before, seldom=False):
+def orthonormalise(tangents, before, algorithm="auto", seldom=False):
     """QR of tangents: an orthonormal frame, and R as it is wanted.
 
     Args:
         tangents: `(batch, k, D)`.
         before: `(batch, k, D)`, the orthonormal frame that they were made of.
+        algorithm: an `Orthonormalization`. "auto" is Gram–Schmidt under XLA, which runs it
+            much faster, and else Householder's.
         seldom: whether it is run seldom, so that it is better quickly compiled than fast.
 
     Returns:
@@ -38,84 +51,11 @@ def orthonormalise(tangents, before, seldom=False):
         `rank`) is left out: its row and its column of R⁻ᵀ are 0, and an arbitrary one is
         put in its place.
     """
-    # Gram–Schmidt is made of products, and as precise as they are.
-    if compiled_by_xla() and product_eps(tangents.dtype) == eps(tangents.dtype):
-        return gram_schmidt(tangents, before, small=seldom)
-    return householder(tangents, before)
-
-
-def householder(tangents, before):
-    """`orthonormalise` by TensorFlow's QR."""
-    frame, r, size = _qr(tangents)
-    inverse = _inverse(r, size)
-    # XLA's triangular solve makes no ∞ of a zero.
-    singular = tf.reduce_any(tf.equal(diagonal(r), 0))
-    return tf.cond(
-        well_conditioned(tangents, inverse) & ~singular,
-        lambda: (frame, inverse),
-        lambda: _qr_without_lost(tangents, before),
-    )
-
-
-def _qr(tangents):
-    """The frame, R of the tangents once each is divided by its size, and the sizes."""
-    # It squares without scaling: in float32 tangents of 1e-20 would count as zero, and
-    # those of 1e20 as infinite.
-    size = size_of(tangents)
-    q, r = tf.linalg.qr(tf.linalg.matrix_transpose(tangents / size))
-    return tf.linalg.matrix_transpose(q), r, size
-
-
-def _inverse(r, size):
-    """R⁻ᵀ of the tangents."""
-    identity = tf.eye(r.shape[-1], batch_shape=[extent(r, 0)], dtype=r.dtype)
-    return tf.linalg.triangular_solve(r, identity / size, lower=False, adjoint=True)
-
-
-def _qr_without_lost(tangents, before):
-    """`householder` that is precise in every component, and without lost directions."""
-    zero, number = tf.zeros((), tangents.dtype), tf.range(tangents.shape[-2])
-
-    def attempt(_, lost, *__):
-        rows = tf.where(lost[..., None], zero, tangents)
-        frame, inverse = _sorted_qr(rows, lost)
-        now = lost | lost_rank(rows, before, frame, inverse)
-        # Once more without them, if any come before one that is not lost.
-        first = tf.where(now & ~lost, number, tf.size(number))
-        last = tf.where(now, -1, number)
-        again = tf.reduce_any(tf.reduce_min(first, -1) < tf.reduce_max(last, -1))
-        out = now[..., None] | now[..., None, :]
-        return again, now, frame, tf.where(out, zero, inverse)
-
-    none = tf.reduce_all(tf.equal(tangents, 0), axis=-1)
-    start = True, none, tangents, tf.matmul(tangents, tangents, transpose_b=True)
-    _, _, frame, inverse = tf.while_loop(lambda again, *_: again, attempt, start)
-    return frame, inverse
-
-
-def _sorted_qr(rows, lost):
-    """The frame of rows, and R⁻ᵀ: the lost rows last, their largest components first.
-
-    So Householder's QR is exact component by component, however small the slopes of
-    saturated units (Cox & Higham, 1998), and what is lost has no part in the rest. In
-    float64, as it squares components.
-    """
-    dtype, rows = rows.dtype, tf.cast(rows, tf.float64)
-    order = tf.argsort(tf.cast(lost, tf.int32), stable=True)
-    largest = tf.reduce_max(tf.abs(rows / size_of(rows)), axis=-2)
-    components = tf.argsort(largest, direction="DESCENDING")
-    frame, r, size = _qr(_gather(_gather(rows, order, 1), components, 2))
-    nothing = tf.equal(diagonal(r), 0)
-    r = tf.linalg.set_diag(r, tf.where(nothing, tf.ones_like(size[..., 0]), diagonal(r)))
-    inverse = tf.where(nothing[..., None], tf.zeros((), r.dtype), _inverse(r, size))
-    order, components = tf.argsort(order), tf.argsort(components)
-    frame = _gather(_gather(frame, order, 1), components, 2)
-    inverse = _gather(_gather(inverse, order, 1), order, 2)
-    return tf.cast(frame, dtype), tf.cast(inverse, dtype)
-
-
-def _gather(x, index, axis):
-    return tf.gather(x, index, axis=axis, batch_dims=1)
+    if algorithm == "auto":
+        # Gram–Schmidt is made of products, and as precise as they are.
+        precise = product_eps(tangents.dtype) == eps(tangents.dtype)
+        algorithm = "gram-schmidt" if compiled_by_xla() and precise else "householder"
+    return ALGORITHMS[algorithm](tangents, before, small=seldom)
 
 
 def log_stretch(inverse):

@@ -1,4 +1,4 @@
-"""Which steps of a sequence are counted, and after which the frame is orthonormalised."""
+"""Which steps are counted, and after which and how the frame is orthonormalised."""
 
 import typing
 
@@ -16,6 +16,7 @@ class Schedule(typing.NamedTuple):
         masked: steps may be masked, so that sequences differ (known while tracing).
         every_step: every step is valid and has a QR, and
         seldom: most valid steps may have none (both known while tracing).
+        orthonormalization: the algorithm of the QRs, an `Orthonormalization`.
     """
 
     valid: tf.Tensor
@@ -25,9 +26,10 @@ class Schedule(typing.NamedTuple):
     masked: bool
     every_step: bool
     seldom: bool
+    orthonormalization: str
 
 
-def make_schedule(time, mask=None, warmup=0, qr_interval=1):
+def make_schedule(time, mask=None, warmup=0, qr_interval=1, orthonormalization="auto"):
     """Lays out QRs and counted steps.
 
     The interval counts valid steps from the end of the warm-up, and there is always a
@@ -40,6 +42,7 @@ def make_schedule(time, mask=None, warmup=0, qr_interval=1):
         warmup: number of valid steps that are not counted, an int or a scalar tensor.
         qr_interval: number of valid steps from one QR to the next, an int or a scalar
             tensor.
+        orthonormalization: an `Orthonormalization`.
     """
     valid = tf.ones((time, 1), tf.bool) if mask is None else tf.cast(mask, tf.bool)
     number = tf.cumsum(tf.cast(valid, tf.int32), axis=0)
@@ -55,4 +58,5 @@ def make_schedule(time, mask=None, warmup=0, qr_interval=1):
         masked=mask is not None,
         every_step=mask is None and not seldom,
         seldom=seldom,
+        orthonormalization=orthonormalization,
     )

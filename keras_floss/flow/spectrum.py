@@ -5,6 +5,7 @@ import typing
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.flow.checkpoints import settle_memory_limit
 from keras_floss.flow.frame import initial_frame
 from keras_floss.flow.schedule import Schedule, make_schedule
 from keras_floss.flow.tangent_flow import tangent_flow
@@ -38,10 +39,19 @@ class FlowArguments(typing.NamedTuple):
     states: list
     frame: tf.Tensor
     schedule: Schedule
+    memory_limit: float
 
 
 def flow_arguments(
-    trajectory: Trajectory, k=None, warmup=0, qr_interval=1, seed=0, frame=None, redraw=0
+    trajectory: Trajectory,
+    k=None,
+    warmup=0,
+    qr_interval=1,
+    seed=0,
+    frame=None,
+    redraw=0,
+    memory_limit=None,
+    orthonormalization="auto",
 ):
     """A `Trajectory` and its settings as `FlowArguments`; raises for bad settings.
 
@@ -69,7 +79,9 @@ def flow_arguments(
             None if mask is None else tf.transpose(mask),
             warmup,
             qr_interval,
+            orthonormalization,
         ),
+        settle_memory_limit(memory_limit),
     )
 
 

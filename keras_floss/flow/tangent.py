@@ -90,7 +90,8 @@ def forward_sweep(step, weights, inputs, states, frame, schedule, origin=None):
         tangents = select(schedule, schedule.valid[t], pushed, frame)
 
         def with_qr():
-            q, inverse = orthonormalise(tangents, origin, schedule.seldom)
+            algorithm, seldom = schedule.orthonormalization, schedule.seldom
+            q, inverse = orthonormalise(tangents, origin, algorithm, seldom)
             new, old = (q, inverse, q), (tangents, identity, origin)
             return tuple(select(schedule, schedule.qr[t], list(new), list(old)))
 

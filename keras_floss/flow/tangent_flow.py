@@ -9,7 +9,7 @@ from keras_floss.flow.tangent import Cotangents, backward_sweep, forward_sweep
 from keras_floss.utils.custom_gradient import custom_gradient
 
 
-def tangent_flow(step, weights, inputs, states, frame, schedule):
+def tangent_flow(step, weights, inputs, states, frame, schedule, memory_limit):
     """Carries an orthonormal frame along a batch of sequences.
 
     Args:
@@ -21,6 +21,8 @@ def tangent_flow(step, weights, inputs, states, frame, schedule):
         states: list of `(batch, d_i)`, the initial state.
         frame: `(batch, k, D)`, orthonormal rows; k is known while tracing.
         schedule: a `Schedule`.
+        memory_limit: the bytes that are kept for the gradient of a pass before it computes
+            a second time instead (see the module `checkpoints`).
 
     Returns:
         `(stretch, lost, log_condition)`. `stretch`, `(batch, k)`: Λ, the sum of `log|R_ii|`
@@ -31,7 +33,7 @@ def tangent_flow(step, weights, inputs, states, frame, schedule):
         condition number of the tangents; ∞ where rank was lost.
     """
     count = len(weights)
-    forward, backward = sweeps(inputs, frame)
+    forward, backward = sweeps(inputs, frame, memory_limit)
 
     @custom_gradient
     def flow(inputs, *tensors):
@@ -66,24 +68,24 @@ def tangent_flow(step, weights, inputs, states, frame, schedule):
         ) from error
 
 
-def stretch_by_step(step, weights, inputs, states, frame, schedule):
+def stretch_by_step(step, weights, inputs, states, frame, schedule, memory_limit):
     """`log|R_ii|` of each step, to look at; the arguments are those of `tangent_flow`.
 
     Returns:
         `(stretch, lost)`, both `(time, batch, k)`: 0 at a step without QR, and where the
         rank was lost. Without gradient.
     """
-    forward, _ = sweeps(inputs, frame)
+    forward, _ = sweeps(inputs, frame, memory_limit)
     return forward(step, weights, inputs, states, frame, schedule)[:2]
 
 
-def sweeps(inputs, frame):
+def sweeps(inputs, frame, memory_limit):
     """Both sweeps, with or without checkpoints, as the memory limit has it.
 
     The first has the arguments of `forward_sweep` and returns
     `(log|R_ii|, lost, record)`, the second those of `backward_sweep`.
     """
-    if checkpoints.wanted(inputs, frame):
+    if checkpoints.wanted(inputs, frame, memory_limit):
         return checkpoints.forward, checkpoints.backward
     return _forward, backward_sweep
 

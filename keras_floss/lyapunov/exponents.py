@@ -5,21 +5,25 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.flow.frame import Orthonormalization
 from keras_floss.flow.spectrum import trajectory_spectrum
 from keras_floss.lyapunov.traced import call_traced
+from keras_floss.utils.typing import Array, Arrays, Recurrent
 
 
 def lyapunov_exponents(
-    rnn,
-    inputs,
-    k=None,
+    rnn: Recurrent,
+    inputs: Array | int,
+    k: int | None = None,
     *,
-    initial_state=None,
-    mask=None,
-    warmup=0,
-    qr_interval=1,
-    seed=0,
-):
+    initial_state: Arrays | None = None,
+    mask: Array | None = None,
+    warmup: int = 0,
+    qr_interval: int = 1,
+    seed: int = 0,
+    memory_limit: float | None = None,
+    orthonormalization: Orthonormalization = "auto",
+) -> tf.Tensor:
     """The Lyapunov exponents of a recurrent layer along its input sequences.
 
     The forward dynamics `s_t = F(x_t, s_{t-1})` of the layer stretch a small
@@ -65,6 +69,15 @@ def lyapunov_exponents(
             parallel to working precision. Defaults to 1.
         seed: of the random orthonormal frame to start from, and of the noise of a step
             that draws random numbers. Defaults to 0.
+        memory_limit: the bytes that may be kept for the gradient. A longer pass keeps less
+            and computes twice (see `set_memory_limit`). Defaults to None, the limit of
+            `set_memory_limit`.
+        orthonormalization: the algorithm of the QR. `"householder"` is TensorFlow's;
+            `"gram-schmidt"` works in products of blocks, and is several times faster under
+            XLA; `"auto"` is the latter where XLA compiles and products are as precise as
+            the dtype (those of float32 on a recent NVIDIA GPU are not, unless
+            TensorFloat-32 is off), and else the former. Exponents and gradient are the
+            same. Defaults to `"auto"`.
 
     Returns:
         `(batch, k)` tensor: exponents per time step, natural logarithm, in the order of
@@ -110,6 +123,8 @@ def lyapunov_exponents(
         warmup=warmup,
         qr_interval=qr_interval,
         seed=seed,
+        memory_limit=memory_limit,
+        orthonormalization=orthonormalization,
     )
     if tf.executing_eagerly() and np.isnan(exponents).all(axis=-1).any():
         warnings.warn(

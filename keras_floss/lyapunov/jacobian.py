@@ -11,6 +11,7 @@ from keras_floss.flow.spectrum import flow_arguments
 from keras_floss.flow.tangent import array, select
 from keras_floss.lyapunov.traced import call_traced
 from keras_floss.utils.shapes import extent
+from keras_floss.utils.typing import Array, Arrays
 
 
 def step_jacobians(trajectory):
@@ -21,7 +22,7 @@ def step_jacobians(trajectory):
         the cell (LSTM: h, then c); column j is the derivative with respect to variable j
         of the old state. The identity at a masked step.
     """
-    step, weights, inputs, states, _, schedule = flow_arguments(trajectory)
+    step, weights, inputs, states, _, schedule, _ = flow_arguments(trajectory)
     dim = step.dim
     identity = tf.eye(dim, batch_shape=[extent(inputs, 1)], dtype=inputs.dtype)
 
@@ -53,7 +54,13 @@ class LSTMJacobianPaths(typing.NamedTuple):
     rest: np.ndarray
 
 
-def lstm_jacobian_paths(rnn, inputs, *, initial_state=None, mask=None):
+def lstm_jacobian_paths(
+    rnn: keras.Layer,
+    inputs: Array,
+    *,
+    initial_state: Arrays | None = None,
+    mask: Array | None = None,
+) -> LSTMJacobianPaths:
     """The step Jacobians of an LSTM in two parts, `J_t = A_t + B_t`.
 
     A gradient on its way back takes at each step the path through the cell state c or

@@ -2,10 +2,13 @@
 
 import typing
 import warnings
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.flow.frame import Orthonormalization
 from keras_floss.flow.spectrum import trajectory_spectrum
 from keras_floss.lyapunov.jacobian import step_jacobians
 from keras_floss.lyapunov.product import log_singular_values
@@ -13,11 +16,22 @@ from keras_floss.lyapunov.traced import call_traced
 from keras_floss.recurrent.noise import with_noise
 from keras_floss.recurrent.trajectory import Trajectory
 from keras_floss.utils.checks import check_k, check_positive_int, check_schedule
+from keras_floss.utils.typing import Array, Arrays, Recurrent
+
+# The number of steps of a long-term Jacobian, several such numbers, or None: all steps.
+Horizon: TypeAlias = int | Sequence[int] | None
 
 
 def jacobian_singular_values(
-    rnn, inputs, horizon=None, k=None, *, initial_state=None, mask=None, warmup=0
-):
+    rnn: Recurrent,
+    inputs: Array | int,
+    horizon: Horizon = None,
+    k: int | None = None,
+    *,
+    initial_state: Arrays | None = None,
+    mask: Array | None = None,
+    warmup: int = 0,
+) -> np.ndarray:
     """The singular values of the long-term Jacobian of a recurrent layer, as logarithms.
 
     The long-term Jacobian `T = J_t … J_2 J_1`, with `J_t = ∂s_t/∂s_{t-1}`, is what a
@@ -70,7 +84,7 @@ def jacobian_singular_values(
     values = _long_term(
         "jacobian_singular_values", rnn, inputs, horizon, k, initial_state, mask, warmup
     )
-    return values if np.ndim(horizon) else values[:, 0]
+    return _as_asked(values, horizon)
 
 
 class ConditionNumber(typing.NamedTuple):
@@ -90,8 +104,17 @@ class ConditionNumber(typing.NamedTuple):
 
 
 def condition_number(
-    rnn, inputs, horizon=None, k=None, *, initial_state=None, mask=None, warmup=0
-):
+    rnn: Recurrent,
+    inputs: Array | int,
+    horizon: Horizon = None,
+    k: int | None = None,
+    *,
+    initial_state: Arrays | None = None,
+    mask: Array | None = None,
+    warmup: int = 0,
+    memory_limit: float | None = None,
+    orthonormalization: Orthonormalization = "auto",
+) -> ConditionNumber:
     """The condition number of the long-term Jacobian, in natural logarithms.
 
     `κ_m = σ_1 / σ_m`, for every number of directions m up to k: how much more of a
@@ -142,14 +165,20 @@ def condition_number(
         k=k,
         warmup=warmup,
         qr_interval=1,
+        memory_limit=memory_limit,
+        orthonormalization=orthonormalization,
     )
     exponents = np.array(spectrum.exponents, "float64")[:, None]
     steps = spectrum.counted[:, None] if horizon is None else np.atleast_1d(horizon)
     with np.errstate(invalid="ignore"):  # −∞ − −∞, where all rank was lost
         measured = values[..., :1] - values
         predicted = (exponents[..., :1] - exponents) * np.array(steps)[..., None]
-    result = ConditionNumber(measured, predicted)
-    return result if np.ndim(horizon) else ConditionNumber(*(x[:, 0] for x in result))
+    return ConditionNumber(*(_as_asked(x, horizon) for x in (measured, predicted)))
+
+
+def _as_asked(values, horizon):
+    """`(batch, horizons, k)`, without the axis of the horizons where one was asked for."""
+    return values if np.ndim(horizon) else values[:, 0]
 
 
 def _long_term(name, rnn, inputs, horizon, k, initial_state, mask, warmup):

@@ -6,12 +6,14 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.flow.frame import Orthonormalization
 from keras_floss.flow.spectrum import flow_arguments
 from keras_floss.flow.tangent_flow import stretch_by_step
 from keras_floss.lyapunov.standard_error import BLOCKS, TIMES, standard_error
 from keras_floss.lyapunov.traced import call_traced
 from keras_floss.utils.checks import check_positive_int
 from keras_floss.utils.precision import eps, product_eps
+from keras_floss.utils.typing import Array, Arrays, Recurrent
 
 # A relative error of an R_ii that shows in the second digit of the stretch.
 TOLERANCE = 0.01
@@ -58,17 +60,19 @@ class LyapunovStatistics(typing.NamedTuple):
 
 
 def lyapunov_statistics(
-    rnn,
-    inputs,
-    k=None,
+    rnn: Recurrent,
+    inputs: Array | int,
+    k: int | None = None,
     *,
-    initial_state=None,
-    mask=None,
-    warmup=0,
-    qr_interval=1,
-    seed=0,
-    blocks=None,
-):
+    initial_state: Arrays | None = None,
+    mask: Array | None = None,
+    warmup: int = 0,
+    qr_interval: int = 1,
+    seed: int = 0,
+    blocks: int | None = None,
+    memory_limit: float | None = None,
+    orthonormalization: Orthonormalization = "auto",
+) -> LyapunovStatistics:
     """The Lyapunov exponents of a recurrent layer, with their errors.
 
     An interval that holds an exponent in 95 of 100 runs is that of Student's t: `exponents`
@@ -132,6 +136,8 @@ def lyapunov_statistics(
         warmup=warmup,
         qr_interval=qr_interval,
         seed=seed,
+        memory_limit=memory_limit,
+        orthonormalization=orthonormalization,
     )
     stretch, lost, counted, measured, dim = (np.array(x) for x in sweep)
     condition = _condition(stretch, lost, measured)

@@ -4,8 +4,8 @@ import functools
 
 import tensorflow as tf
 
-from keras_floss.flow.checkpoints import memory_limit
-from keras_floss.flow.frame import initial_frame
+from keras_floss.flow.checkpoints import settle_memory_limit
+from keras_floss.flow.frame import check_orthonormalization, initial_frame
 from keras_floss.recurrent.functions import is_function
 from keras_floss.recurrent.noise import noise_seed
 from keras_floss.recurrent.trajectory import as_map, as_trajectory, prepare
@@ -24,12 +24,16 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
             a `seed` among these it also takes a `frame` in place of `k`, and a tensor as
             `seed`, which is then that of the noise.
         rnn, inputs, initial_state, mask: as in `lyapunov_exponents`.
-        **settings: `k`, `warmup`, `qr_interval` and others.
+        **settings: `k`, `warmup`, `qr_interval` and others. Where there is a
+            `memory_limit` among these there is an `orthonormalization` as well.
     """
     # Before the look for a trace, where True is 1 and 2.0 is 2.
     if settings["k"] is not None:
         check_positive_int("k", settings["k"])
     check_schedule(settings["warmup"], settings["qr_interval"])
+    if "memory_limit" in settings:
+        settings["memory_limit"] = settle_memory_limit(settings["memory_limit"])
+        check_orthonormalization(settings["orthonormalization"])
     if not tf.executing_eagerly():
         return function(as_trajectory(rnn, inputs, initial_state, mask), **settings)
     # Variables cannot be made while a function is traced for the second time.
@@ -45,7 +49,7 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
     # What a function reads, from anywhere, no fingerprint would know for certain.
     if is_function(rnn) or not hasattr(rnn, "__dict__"):
         return tf.function(call, autograph=False)(*arguments)
-    return call_kept(rnn, (function, *settings.items(), memory_limit()), call, arguments)
+    return call_kept(rnn, (function, *settings.items()), call, arguments)
 
 
 def _call(function, rnn, settings, inputs, initial_state, mask, frame, seed):

@@ -28,6 +28,14 @@ def check_positive(name, value):
         raise ValueError(f"`{name}` must be a finite number above 0. Received: {value!r}")
 
 
+def check_choice(name, value, choices):
+    """One of several words."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(map(repr, choices))}. Received: {value!r}"
+        )
+
+
 def check_probability(name, value):
     """A number from 0 to 1."""
     if not _is_number(value) or not 0 <= value <= 1:

@@ -5,10 +5,14 @@ import dataclasses
 import pickle
 
 import keras
+import numpy as np
 import pytest
 
 from keras_floss import Flossing
+from keras_floss.flossing.engine import Flosser
 from keras_floss.flossing.flossing import UNSET, override
+from keras_floss.flow import checkpoints
+from keras_floss.flow.frame import ALGORITHMS
 
 EVERYTHING = Flossing(
     batch_size=None,
@@ -19,6 +23,8 @@ EVERYTHING = Flossing(
     qr_interval="auto",
     layers=["first", "second"],
     seed=3,
+    memory_limit=1000,
+    orthonormalization="householder",
 )
 
 
@@ -75,6 +81,8 @@ def test_none_is_told_from_what_is_not_given():
         ({"target": float("nan")}, "`target` must be a finite number"),
         ({"target": [0.0, 0.0], "k": 3}, "`target` must be one number, or a list of 3"),
         ({"warmup": None}, '`warmup` must be an integer of at least 0, or "auto"'),
+        ({"memory_limit": 0}, "`memory_limit` must be a finite number above 0"),
+        ({"orthonormalization": "qr"}, "`orthonormalization` must be one of 'auto', 'ho"),
         ({"warmup": "no"}, '`warmup` must be an integer of at least 0, or "auto"'),
         ({"warmup": 20, "window": 20}, "less than the 20 steps of the window"),
         ({"qr_interval": "often"}, "`qr_interval` must be an integer of at least 1, or"),
@@ -87,3 +95,21 @@ def test_none_is_told_from_what_is_not_given():
 def test_nonsense_is_an_error_that_says_what_is_allowed(wrong, message):
     with pytest.raises(ValueError, match=message):
         Flossing(**wrong)
+
+
+def test_memory_and_algorithm_reach_the_steps(monkeypatch):
+    seen = []
+
+    def note(name, function):
+        return lambda *args, **kwargs: [seen.append(name), function(*args, **kwargs)][1]
+
+    for name, algorithm in list(ALGORITHMS.items()):
+        monkeypatch.setitem(ALGORITHMS, name, note(name, algorithm))
+    monkeypatch.setattr(checkpoints, "forward", note("blocks", checkpoints.forward))
+    inputs = keras.Input((6, 2))
+    model = keras.Model(inputs, keras.layers.SimpleRNN(3)(inputs))
+    flosser, x = Flosser(model), np.ones((1, 6, 2), "float32")
+    for memory_limit, name in [(1, "gram-schmidt"), (None, "householder")]:
+        seen.clear()
+        flosser.look(x, Flossing(memory_limit=memory_limit, orthonormalization=name))
+        assert set(seen) == ({"blocks", name} if memory_limit else {name})

@@ -7,7 +7,13 @@ import tensorflow as tf
 from reference import compiled, make_inputs, make_layer
 
 import keras_floss
-from keras_floss import FlossingModel, lyapunov_exponents, lyapunov_statistics
+from keras_floss import (
+    FlossingModel,
+    condition_number,
+    lyapunov_exponents,
+    lyapunov_statistics,
+    memory_limit,
+)
 from keras_floss.flow import checkpoints
 
 
@@ -121,6 +127,32 @@ def test_flossing_steps_obey_the_limit(limit):
         ends.append(model.get_weights())
     for a, b in zip(*ends, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2**30])
+def test_a_limit_may_be_an_argument(monkeypatch, size):
+    recomputed = []
+
+    def forward(*args, forward=checkpoints.forward):
+        recomputed.append(True)
+        return forward(*args)
+
+    monkeypatch.setattr(checkpoints, "forward", forward)
+    layer, inputs, before = make_layer("SimpleRNN"), make_inputs(2, 10), memory_limit()
+    expected = exponents_and_gradients(layer, inputs, False)
+    found = exponents_and_gradients(layer, inputs, False, memory_limit=size)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    lyapunov_statistics(layer, inputs, memory_limit=size)
+    condition_number(layer, inputs, memory_limit=size)
+    assert len(recomputed) == (3 if size == 1 else 0)
+    assert memory_limit() == before
+
+
+@pytest.mark.parametrize("size", [0, -1, "1 GiB", np.inf])
+def test_a_limit_as_an_argument_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match="`memory_limit` must be a finite number above 0"):
+        lyapunov_exponents(make_layer("SimpleRNN"), make_inputs(1, 4), memory_limit=size)
 
 
 @pytest.mark.parametrize("size", [0, -1, "1 GiB", None, np.inf])

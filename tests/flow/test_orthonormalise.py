@@ -6,8 +6,9 @@ import tensorflow as tf
 from reference import compiled, pretend_gpu
 
 from keras_floss.flow import frame as frames
-from keras_floss.flow.frame import householder, log_stretch, orthonormalise
+from keras_floss.flow.frame import log_stretch, orthonormalise
 from keras_floss.flow.gram_schmidt import gram_schmidt
+from keras_floss.flow.householder import householder
 from keras_floss.utils.xla import compiled_by_xla
 
 
@@ -145,18 +146,18 @@ def test_a_nan_stays(way, xla):
 
 
 def test_xla_takes_gram_schmidt(monkeypatch):
-    monkeypatch.setattr(frames, "householder", None)
+    monkeypatch.setitem(frames.ALGORITHMS, "householder", None)
     compiled(WAYS["chosen"], True)(tf.constant(random_rows(1, 2, 3)))
 
 
 def test_graph_mode_takes_householder(monkeypatch):
-    monkeypatch.setattr(frames, "gram_schmidt", None)
+    monkeypatch.setitem(frames.ALGORITHMS, "gram-schmidt", None)
     compiled(WAYS["chosen"], False)(tf.constant(random_rows(1, 2, 3)))
 
 
 def test_rounded_products_are_not_taken_for_float32(monkeypatch):
     pretend_gpu(monkeypatch, compute_capability=(8, 0))
-    monkeypatch.setattr(frames, "gram_schmidt", None)
+    monkeypatch.setitem(frames.ALGORITHMS, "gram-schmidt", None)
     rows = random_rows(1, 2, 3)
     compiled(WAYS["chosen"], True)(tf.constant(rows.astype("float32")))
     with pytest.raises(TypeError):  # float64 products are what they are
