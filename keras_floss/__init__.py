@@ -29,11 +29,13 @@ from keras_floss.lyapunov import (
     set_memory_limit,
 )
 from keras_floss.models import FlossingModel
+from keras_floss.recurrent.recurrent_inputs import RecurrentInputs, recurrent_inputs
 
 __all__ = [
     "Flossing",
     "FlossingModel",
     "LyapunovRegularizer",
+    "RecurrentInputs",
     "__version__",
     "callbacks",
     "condition_number",
@@ -45,6 +47,7 @@ __all__ = [
     "lyapunov_statistics",
     "memory_limit",
     "plots",
+    "recurrent_inputs",
     "set_memory_limit",
     "tasks",
 ]

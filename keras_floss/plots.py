@@ -22,6 +22,7 @@ __all__ = [
     "accuracy_by_delay",
     "condition_numbers",
     "exponents_over_time",
+    "figure",
     "gradient_norms",
     "learning_curves",
     "spectra",
@@ -35,6 +36,8 @@ STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#009E73", "marker": "^", "linestyle": "-."},
     {"color": "#CC79A7", "marker": "D", "linestyle": ":"},
     {"color": "#56B4E9", "marker": "v", "linestyle": (0, (6, 2))},
+    {"color": "#E69F00", "marker": "P", "linestyle": "-"},
+    {"color": "#000000", "marker": "x", "linestyle": "--"},
 )
 
 PREDICTION = r"predicted: $(\lambda_1 - \lambda_m)\,t$"

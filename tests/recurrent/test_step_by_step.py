@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_floss import FlossingModel, LyapunovRegularizer, gradient_norms
+from keras_floss import (
+    FlossingModel,
+    LyapunovRegularizer,
+    gradient_norms,
+    recurrent_inputs,
+)
 from keras_floss.callbacks import LyapunovMonitor
-from keras_floss.experiments.saved_model import calls
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 8, 2))
@@ -243,11 +247,11 @@ def test_the_gradients_of_the_task_are_those_of_the_whole_sequence(kind):
             same(found.cell_share, expected.cell_share)
 
 
-def test_the_spectrum_command_sees_one_sequence():
+def test_the_inputs_of_the_layer_are_one_sequence():
     layer = build()
     net = Steps(layer)
     net(X)
-    (call,) = calls(net, X).values()
+    (call,) = recurrent_inputs(net, X).values()
     # Keras 3.10 makes float32 of them.
     np.testing.assert_allclose(call.inputs, X, rtol=1e-6)
     assert call.mask is None
