@@ -56,13 +56,14 @@ def last_only(weights):
 def sweep():
     """Learning curves at the last delay, and accuracy by delay."""
     curves, by_delay = {}, {}
-    for label, method in (("flossed", "pre"), ("plain", "none")):
+    for label, flossing in (("flossed", "pre"), ("plain", "none")):
         last = np.zeros((SEEDS, len(DELAYS)))
         for column, delay in enumerate(DELAYS):
             runs = [
                 run(
-                    Configuration(
-                        method=method,
+                    Configuration.of(
+                        "delayed-copy",
+                        flossing=flossing,
                         delay=delay,
                         length=100,
                         units=64,

@@ -3,8 +3,11 @@
 import argparse
 import concurrent.futures
 import dataclasses
+import functools
 import pathlib
 import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,73 +15,46 @@ from keras_floss import __version__
 from keras_floss.experiments import Configuration, run
 from keras_floss.experiments.compare import PICTURE as COMPARISON
 from keras_floss.experiments.compare import compare
-from keras_floss.experiments.configuration import CHOICES
+from keras_floss.experiments.configuration import DEMO, SETTINGS
 from keras_floss.experiments.demo import PICTURE, demo
 from keras_floss.experiments.output import check_folder, staged
-from keras_floss.experiments.problems import TASKS
+from keras_floss.experiments.problems import TASKS, Task
 from keras_floss.experiments.run import FILES
 from keras_floss.experiments.saved_model import spectrum
 
-HELP = {
-    "task": "what the network has to learn",
-    "method": "of a RateRNN, none: train it as it is; pre: floss it first; periodic: "
-    "first, and again at fixed times during training; adaptive: first, and again whenever "
-    "training has moved the exponents; joint: a penalty in every update. Of an LSTM, lstm: "
-    "train it as it is; h-detach: block its gradient through h now and then; c-detach: the "
-    "one through c, which does harm; preflossed-lstm: floss it first; both: h-detach, and "
-    "floss it first",
-    "delay": "how many time steps back the answer lies; copying: T",
-    "levels": "h of the hierarchical XOR, of 2^h bits",
-    "length": "time steps of a sequence",
-    "units": "units of the network",
-    "batch_size": "sequences of a batch",
-    "updates": "updates of the weights on the task",
-    "learning_rate": "of the task's optimiser, Adam",
-    "clip": "what is clipped: the gradient of each weight on its own, or all together",
-    "clipnorm": "norm to which gradients are clipped",
-    "detach_rate": "probability that a step is blocked (methods h-detach, c-detach, both)",
-    "flossing_steps": "flossing steps before training, and each time (method periodic)",
-    "flossing_every": "updates from one flossing to the next (method periodic)",
-    "flossing_times": "how many times to floss during training (method periodic)",
-    "adaptive_every": "updates from one look at the flossing loss to the next (method "
-    "adaptive)",
-    "adaptive_tolerance": "flossing loss past which it is flossed (method adaptive)",
-    "adaptive_steps": "flossing steps at most each time (method adaptive)",
-    "adaptive_until": "updates after which it looks no more (method adaptive)",
-    "strength": "of the penalty (method joint)",
-    "flossing_learning_rate": "of the flossing optimiser, Adam",
-    "window": "time steps of a flossing step",
-    "k": "number of Lyapunov exponents that are flossed",
-    "warmup": "first steps of the window that are not counted",
-    "qr_interval": "time steps from one QR to the next, or auto",
-    "seed": "of weights and data",
-    "xla": "whether training and flossing are compiled; auto: Keras decides",
+UPDATES = 3000  # of `compare`
+AUTO = ("warmup", "qr_interval")  # knobs that may be "auto"
+# The first knob of each group of flags.
+GROUPS = {
+    "task": "the task",
+    "network": "the network and its training",
+    "flossing": "flossing",
 }
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
-    parser = make_parser()
-    options = parser.parse_args(arguments)
-    # A bar that moves is for a terminal; elsewhere one line an epoch.
-    options.verbose = 1 if sys.stdout.isatty() else 2
+    options = vars(make_parser().parse_args(arguments))
+    # The other options are the arguments of the command.
+    command, parser = options.pop("command"), options.pop("parser")
     try:
-        return options.command(options)
+        command(**options)
     except (ValueError, ImportError, OSError, FloatingPointError) as error:
-        options.parser.error(str(error))
+        parser.error(str(error))
     except (MemoryError, tf.errors.ResourceExhaustedError):
-        options.parser.error("There is not enough memory for this: ask for less.")
+        parser.error("There is not enough memory for this: ask for less.")
     except concurrent.futures.BrokenExecutor as error:
-        options.parser.error(
-            "A run's process has ended before its run, which often is for want of memory: "
-            f"ask for fewer --jobs. ({error})"
+        parser.error(
+            "The process of a run has ended before the run, often for want of memory: ask "
+            f"for fewer --jobs. ({error})"
         )
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130
+    return 0
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
     parser = argparse.ArgumentParser(
         prog="keras-floss",
@@ -89,46 +65,59 @@ def make_parser():
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
+    def add(name: str, function: Callable[..., Any], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(command=function, parser=command)
+        return command
+
+    # A bar that moves is for a terminal; elsewhere one line an epoch.
+    verbose = 1 if sys.stdout.isatty() else 2
     text = "see a network learn a delay that it could not learn before (minutes)"
-    command = commands.add_parser("demo", help=text, description=text)
-    command.set_defaults(command=run_demo, parser=command)
+    command = add("demo", functools.partial(demo, verbose=verbose), text)
     command.add_argument(
         "--output",
         metavar="DIR",
         default=".",
         help=f"folder for the picture, {PICTURE} (default: the current folder)",
     )
-    command.add_argument("--seed", type=int, default=0, help=f"{HELP['seed']} (default: 0)")
+    command.add_argument(
+        "--seed", type=int, default=0, help="of weights and data (default: 0)"
+    )
 
     text = "train one network on one task, flossed or not"
-    command = commands.add_parser("train", help=text, description=text)
-    command.set_defaults(command=run_train, parser=command)
-    _add_knobs(command)
+    command = add("train", functools.partial(train, verbose=verbose), text)
+    add_knobs(command)
     command.add_argument(
         "--output",
         metavar="DIR",
-        help="folder for configuration.json, history.csv, flossing.csv and "
-        "model.weights.h5 (default: nothing is written)",
+        help=f"folder for {', '.join(FILES)} (default: nothing is written)",
     )
 
-    text = "train with several methods and seeds, side by side, and compare"
-    command = commands.add_parser("compare", help=text, description=text)
-    command.set_defaults(command=run_compare, parser=command)
+    text = "train several networks, flossed or not, with several seeds, and compare"
+    command = add("compare", compare_arms, text)
+    by_task = {task: ",".join(its.arms) for task, its in TASKS.items()}
     command.add_argument(
-        "--methods",
-        type=lambda text: text.split(","),
-        metavar="METHOD,METHOD,...",
-        help=f"{HELP['method']} (default: those without LSTM; copying, adding, digits, "
-        "mnist: lstm,h-detach,preflossed-lstm,both)",
+        "--arms",
+        type=names,
+        default=(),
+        metavar="ARM,ARM,...",
+        help="what is compared: a network as it is, lstm, or flossed, lstm+pre; `train "
+        "--help` lists what --network and --flossing may be "
+        f"(default: {in_words(','.join(Task.arms), by_task)})",
     )
     command.add_argument(
-        "--seeds", type=int, default=2, help="number of seeds, from 0 on (default: 2)"
+        "--seeds",
+        type=int,
+        default=2,
+        metavar="INT",
+        help="number of seeds, from 0 on (default: 2)",
     )
-    _add_knobs(command, without=("method", "seed"), updates=3000)
+    add_knobs(command, without=("network", "flossing", "seed"), updates=UPDATES)
     command.add_argument(
         "--jobs",
         type=int,
         default=1,
+        metavar="INT",
         help="runs side by side, with the extra sweep (default: 1)",
     )
     command.add_argument(
@@ -140,8 +129,7 @@ def make_parser():
     )
 
     text = "the Lyapunov exponents of the recurrent layers of a saved model, and a verdict"
-    command = commands.add_parser("spectrum", help=text, description=text)
-    command.set_defaults(command=run_spectrum, parser=command)
+    command = add("spectrum", spectrum, text)
     command.add_argument("model", metavar="MODEL.keras", help="a model saved by Keras")
     command.add_argument(
         "--data",
@@ -159,109 +147,91 @@ def make_parser():
     )
     command.add_argument(
         "--layers",
-        type=lambda text: text.split(","),
+        type=names,
         metavar="NAME,NAME,...",
         help="recurrent layers (default: all)",
     )
-    command.add_argument("--json", action="store_true", help="print JSON, not text")
     command.add_argument(
-        "--plot", metavar="PNG", help="draw spectra and condition numbers there"
+        "--json", action="store_true", dest="as_json", help="print JSON, not text"
+    )
+    command.add_argument(
+        "--plot",
+        metavar="PNG",
+        dest="picture",
+        help="draw spectra and condition numbers there",
     )
     return parser
 
 
-def _add_knobs(command, without=(), **defaults):
-    """Adds a flag for each field of `Configuration`; `defaults` are this command's."""
-    command.set_defaults(defaults=defaults)
-    for field in dataclasses.fields(Configuration):
-        if field.name in without:
+def names(text: str) -> list[str]:
+    """The names in a list with commas."""
+    return text.split(",")
+
+
+def int_or_auto(text: str) -> int | str:
+    """What a setting may be that can also be chosen automatically."""
+    return text if text == "auto" else int(text)
+
+
+def add_knobs(
+    command: argparse.ArgumentParser, without: Collection[str] = (), **defaults: Any
+) -> None:
+    """Adds a flag for each knob of a `Configuration`; `defaults` are this command's."""
+    command.usage = f"{command.prog} [options]"
+    fields = dataclasses.fields(Configuration)
+    knobs: dict[str, tuple[Any, Mapping[str, Any]]]
+    knobs = {f.name: (f.default, f.metadata) for f in fields if f.name != "settings"}
+    knobs |= {name: (getattr(DEMO, name), {"help": SETTINGS[name]}) for name in SETTINGS}
+    for name, (default, metadata) in knobs.items():
+        if name in GROUPS:
+            group = command.add_argument_group(GROUPS[name])
+        if name in without:
             continue
-        usual = defaults.get(field.name, field.default)
+        usual = defaults.get(name, default)
+        kind: Any = int_or_auto if name in AUTO else type(usual)
+        by_task = {task: its.defaults.get(name, usual) for task, its in TASKS.items()}
         # What is not given is left out: the default depends on the task.
-        command.add_argument(
-            "--" + field.name.replace("_", "-"),
-            type=_int_or_auto if field.name == "qr_interval" else field.type,
+        group.add_argument(
+            "--" + name.replace("_", "-"),
+            type=kind,
             default=argparse.SUPPRESS,
-            choices=CHOICES.get(field.name),
-            metavar={int: "INT", float: "FLOAT", str: None}.get(field.type, "INT|auto"),
-            help=f"{HELP[field.name]} (default: {_defaults(field.name, usual)})",
+            choices=metadata["allowed"] if kind is str else None,
+            metavar={int: "INT", float: "FLOAT", str: None}.get(kind, "INT|auto"),
+            help=f"{metadata['help']} (default: {in_words(usual, by_task)})",
         )
 
 
-def _int_or_auto(text):
-    if text == "auto":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"neither an integer nor auto: {text!r}") from None
-
-
-def _defaults(name, usual):
-    """A default and those of the tasks that have another, in words."""
-    others = {}
-    for task, its in TASKS.items():
-        if its.defaults.get(name, usual) != usual:
-            others.setdefault(its.defaults[name], []).append(task)
-    groups = [f"{', '.join(names)}: {value}" for value, names in others.items()]
+def in_words(usual: Any, by_task: Mapping[str, Any]) -> str:
+    """A default, and the tasks that have another, but for the permuted ones."""
+    others: dict[Any, list[str]] = {}
+    for task, value in by_task.items():
+        if value != usual and not task.startswith("permuted-"):
+            others.setdefault(value, []).append(task)
+    groups = [f"{', '.join(tasks)}: {value}" for value, tasks in others.items()]
     return "; ".join([str(usual), *groups])
 
 
-def _configuration(options):
-    names = [field.name for field in dataclasses.fields(Configuration)]
-    given = {n: getattr(options, n) for n in names if hasattr(options, n)}
-    task = given.get("task", Configuration.task)
-    return Configuration(**{**options.defaults, **TASKS[task].defaults, **given})
-
-
-def run_spectrum(options):
-    """`keras-floss spectrum`"""
-    spectrum(
-        options.model,
-        options.data,
-        sequences=options.sequences,
-        k=options.k,
-        warmup=options.warmup,
-        layers=options.layers,
-        as_json=options.json,
-        picture=options.plot,
-    )
-    return 0
-
-
-def run_demo(options):
-    """`keras-floss demo`"""
-    demo(options.output, options.seed, options.verbose)
-    return 0
-
-
-def run_train(options):
+def train(output: str | None, verbose: int, **knobs: Any) -> None:
     """`keras-floss train`"""
-    configuration = _configuration(options)
-    if options.output:
-        check_folder(options.output, *FILES)
-    result = run(configuration, verbose=options.verbose)
-    spectrum = result.spectra["trained"]
+    configuration = Configuration.of(**knobs)
+    if output:
+        check_folder(output, *FILES)
+    result = run(configuration, verbose=verbose)
     measure, updates = TASKS[configuration.task].label, result.history["update"][-1]
     print(
         f"\n{measure} {result.measure:.3f} after {updates} updates, "
-        f"λ_1 {spectrum[0]:+.3f} per time step, {result.seconds:.0f} s"
+        f"λ_1 {result.spectra['trained'][0]:+.3f} per time step, {result.seconds:.0f} s"
     )
-    if options.output:
-        with staged(options.output, FILES) as part:
+    if output:
+        with staged(output, FILES) as part:
             result.save(part)
-        print(f"Results: {pathlib.Path(options.output)}")
-    return 0
+        print(f"Results: {pathlib.Path(output)}")
 
 
-def run_compare(options):
+def compare_arms(
+    arms: Sequence[str], seeds: int, output: str, jobs: int, **knobs: Any
+) -> None:
     """`keras-floss compare`"""
-    configuration = _configuration(options)
-    compare(
-        configuration,
-        options.methods or TASKS[configuration.task].methods,
-        options.seeds,
-        options.output,
-        options.jobs,
-    )
-    return 0
+    defaults = TASKS[knobs.get("task", Configuration.task)].defaults
+    configuration = Configuration.of(**{"updates": UPDATES, **defaults, **knobs})
+    compare(configuration, arms, seeds, output, jobs)

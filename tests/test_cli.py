@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_floss import plots
+from keras_floss import Flossing, plots
 from keras_floss.cli import main
 from keras_floss.experiments import Configuration
 from keras_floss.experiments.demo import PICTURE, demo
@@ -36,8 +36,11 @@ SMALL_FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.it
 def test_help_lists_the_commands_and_the_knobs(capsys):
     for arguments, words in (
         (["--help"], ("demo", "train", "compare")),
-        (["compare", "--help"], ("--methods", "--seeds", "--jobs", "--delay")),
-        (["train", "--help"], ("--delay", "--flossing-steps", "temporal-xor", "default")),
+        (["compare", "--help"], ("--arms", "--seeds", "--jobs", "--delay", "lstm+pre")),
+        (
+            ["train", "--help"],
+            ("--network", "--flossing ", "--delay", "--window", "default"),
+        ),
     ):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
@@ -61,23 +64,26 @@ def test_help_lists_the_commands_and_the_knobs(capsys):
         (["--learning-rate=nan"], "`learning_rate`"),
         (["--flossing-steps=0"], "`flossing_steps`"),
         (["--flossing-every=0"], "`flossing_every`"),
-        (["--method=magic"], "--method"),
+        (["--network=magic"], "--network"),
+        (["--flossing=magic"], "--flossing"),
         (["--delay=soon"], "--delay"),
         (["--units=10000000000000"], "`units`"),
         (["--units=1000000"], "`units`"),
         (["--batch-size=1000000000"], "`batch_size` and `length`"),
         (["--units=10000", "--batch-size=10000"], "`batch_size` and `steps`"),
         (["--length=1000000000"], "`length`"),
-        (["--task=copying", "--method=lstm", "--delay=4000000000"], "`delay`"),
+        (["--task=copying", "--network=lstm", "--delay=4000000000"], "`delay`"),
         (["--task=hierarchical-xor", "--levels=4000000000"], "`levels`"),
-        (["--task=digits", "--method=lstm", "--batch-size=0"], "`batch_size`"),
-        (["--method=none", "--window=-1"], "`window`"),
-        (["--method=none", "--qr-interval=-1"], "`qr_interval`"),
+        (["--task=digits", "--network=lstm", "--batch-size=0"], "`batch_size`"),
+        (["--flossing=none", "--window=-1"], "`window`"),
+        (["--flossing=none", "--qr-interval=-1"], "`qr_interval`"),
         (["--updates=100000000000000000000000000000"], "`updates`"),
         ([f"--seed={'1' * 30}"], "`seed`"),
         (["--seed=-1"], "`seed`"),
         (["--learning-rate=1e300"], "`learning_rate`"),
         (["--clipnorm=1e-300"], "`clipnorm`"),
+        (["--target=nan"], "`target`"),
+        (["--warmup=soon"], "--warmup"),
         (["--strength=inf"], "`strength`"),
         (["--detach-rate=nan"], "`detach_rate`"),
     ],
@@ -132,7 +138,7 @@ def test_where_nothing_can_be_written_is_said_before_the_work(
     [
         ("train", "model.weights.h5"),
         ("compare", "comparison.png"),
-        ("compare", "none-0/result.json"),
+        ("compare", "rate-rnn-0/result.json"),
         ("demo", PICTURE),
     ],
 )
@@ -151,7 +157,7 @@ def test_a_folder_where_a_file_is_to_go_is_named_before_the_work(
 def test_train_leaves_nothing_there_of_another_run(tmp_path):
     (tmp_path / "flossing.csv").write_text("of a run that was flossed")
     (tmp_path / "notes.txt").write_text("mine")
-    assert main(["train", *SMALL_FLAGS, "--method=none", f"--output={tmp_path}"]) == 0
+    assert main(["train", *SMALL_FLAGS, "--flossing=none", f"--output={tmp_path}"]) == 0
     names = {path.name for path in tmp_path.iterdir()}
     results = {"configuration.json", "history.csv", "model.weights.h5"}
     assert names == {"notes.txt", *results}
@@ -162,8 +168,9 @@ def test_train_writes_what_it_did(tmp_path, capsys):
     assert str(tmp_path) in capsys.readouterr().out
 
     settings = json.loads((tmp_path / "configuration.json").read_text())
-    configuration = Configuration(**settings)
-    assert configuration == Configuration(**SMALL, seed=3)
+    flossing = Flossing(**settings.pop("settings"))
+    configuration = Configuration(**settings, settings=flossing)
+    assert configuration == Configuration.of(**SMALL, seed=3)
 
     with open(tmp_path / "history.csv") as file:
         rows = list(csv.DictReader(file))
@@ -181,11 +188,11 @@ def test_train_writes_what_it_did(tmp_path, capsys):
     assert all(np.any(a != b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
-def test_a_run_repeats_itself_and_methods_start_alike():
-    first, again = (run(Configuration(**SMALL), verbose=0) for _ in range(2))
+def test_a_run_repeats_itself_and_arms_start_alike():
+    first, again = (run(Configuration.of(**SMALL), verbose=0) for _ in range(2))
     assert first.history == again.history
     assert first.flossing == again.flossing
-    plain = run(Configuration(**SMALL, method="none"), verbose=0)
+    plain = run(Configuration.of(**SMALL, flossing="none"), verbose=0)
     assert not plain.flossing
     np.testing.assert_array_equal(plain.spectra["initial"], first.spectra["initial"])
     np.testing.assert_array_equal(plain.spectra["initial"], plain.spectra["flossed"])
@@ -194,7 +201,7 @@ def test_a_run_repeats_itself_and_methods_start_alike():
 
 def test_periodic_flosses_before_and_during():
     during = {"updates": 100, "flossing_every": 40, "flossing_times": 2}
-    result = run(Configuration(**{**SMALL, **during}, method="periodic"), verbose=0)
+    result = run(Configuration.of(**{**SMALL, **during}, flossing="periodic"), verbose=0)
     assert len(result.flossing["flossing_loss"]) == 3 * SMALL["flossing_steps"]
 
 
@@ -209,7 +216,7 @@ def test_periodic_flosses_before_and_during():
     ids=["continuous-xor", "spatial-xor", "hierarchical-xor"],
 )
 def test_train_on_the_other_tasks(flags, measure, tmp_path, capsys):
-    small = [*SMALL_FLAGS, "--updates=2", "--method=none", f"--output={tmp_path}"]
+    small = [*SMALL_FLAGS, "--updates=2", "--flossing=none", f"--output={tmp_path}"]
     assert main(["train", *small, *flags]) == 0
     value = last(tmp_path, measure)
     assert f"\n{measure} {value:.3f} after 2 updates" in capsys.readouterr().out
@@ -250,7 +257,7 @@ def test_demo_learns_only_what_is_flossed(tmp_path, capsys):
     assert (tmp_path / PICTURE).read_bytes().startswith(b"\x89PNG")
 
 
-METHODS = ("none", "pre", "periodic", "adaptive")
+ARMS = tuple(f"rate-rnn{when}" for when in ("", "+pre", "+periodic", "+adaptive"))
 COMPARED = {
     **SMALL,
     "updates": 4,
@@ -263,9 +270,9 @@ COMPARED = {
 }
 
 
-def compare(output, methods, *flags, seeds=2, **changed):
+def compare(output, arms, *flags, seeds=2, **changed):
     """What `keras-floss compare` prints."""
-    settings = {**COMPARED, "seeds": seeds, "methods": ",".join(methods), **changed}
+    settings = {**COMPARED, "seeds": seeds, "arms": ",".join(arms), **changed}
     knobs = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert main(["compare", *knobs, f"--output={output}", *flags]) == 0
@@ -273,9 +280,9 @@ def compare(output, methods, *flags, seeds=2, **changed):
 
 
 def rows_of(printed):
-    """`{method: cells}` of the table."""
+    """`{arm: cells}` of the table."""
     rows = [re.split(" {2,}", line.strip()) for line in printed.splitlines()]
-    return {row[0]: row[1:] for row in rows if row[0] in METHODS and len(row) > 1}
+    return {row[0]: row[1:] for row in rows if row[0] in ARMS and len(row) > 1}
 
 
 def last(folder, measure="accuracy"):
@@ -292,7 +299,7 @@ def times(folder):
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
-    return folder, compare(folder, METHODS)
+    return folder, compare(folder, ARMS)
 
 
 @pytest.fixture
@@ -306,15 +313,14 @@ def test_compare_prints_each_seed_and_the_median(compared):
     folder, printed = compared
     assert "8 of 8 runs to do" in printed
     rows = rows_of(printed)
-    assert list(rows) == list(METHODS)
-    for method, cells in rows.items():
-        values = [last(folder / f"{method}-{seed}") for seed in (0, 1)]
+    assert list(rows) == list(ARMS)
+    for arm, cells in rows.items():
+        values = [last(folder / f"{arm}-{seed}") for seed in (0, 1)]
         expected = [f"{value:.3f}" for value in (*values, np.median(values))]
         assert cells[:3] == expected
     # Before training; and once more, after the first update or after the second.
-    steps = {method: cells[3] for method, cells in rows.items()}
-    assert steps == {"none": "0, 0", "pre": "2, 2", "periodic": "4, 4", "adaptive": "5, 5"}
-    assert len({last(folder / f"none-{seed}", "loss") for seed in (0, 1)}) == 2
+    assert [cells[3] for cells in rows.values()] == ["0, 0", "2, 2", "4, 4", "5, 5"]
+    assert len({last(folder / f"rate-rnn-{seed}", "loss") for seed in (0, 1)}) == 2
 
 
 @pytest.mark.slow
@@ -328,7 +334,7 @@ def test_compare_draws_a_picture(compared):
 def test_compare_again_does_nothing_anew(compared):
     folder, printed = compared
     before = times(folder)
-    again = compare(folder, METHODS)
+    again = compare(folder, ARMS)
     assert "to do" not in again
     assert rows_of(again) == rows_of(printed)
     assert times(folder) == before
@@ -337,14 +343,16 @@ def test_compare_again_does_nothing_anew(compared):
 @pytest.mark.slow
 def test_a_run_without_a_result_is_done_again_and_no_other(copied):
     before = times(copied)
-    loss = last(copied / "none-1", "loss")
-    (copied / "none-1" / "result.json").unlink()
-    assert "1 of 4 runs to do" in compare(copied, ["none", "pre"])
+    loss = last(copied / "rate-rnn-1", "loss")
+    (copied / "rate-rnn-1" / "result.json").unlink()
+    assert "1 of 4 runs to do" in compare(copied, ["rate-rnn", "rate-rnn+pre"])
     after = times(copied)
     assert after.keys() == before.keys()
-    assert {path.parent.name for path in after if after[path] != before[path]} == {"none-1"}
+    assert {path.parent.name for path in after if after[path] != before[path]} == {
+        "rate-rnn-1"
+    }
     # The same float32 operations in two traces.
-    np.testing.assert_allclose(last(copied / "none-1", "loss"), loss, rtol=1e-5)
+    np.testing.assert_allclose(last(copied / "rate-rnn-1", "loss"), loss, rtol=1e-5)
 
 
 @pytest.fixture
@@ -382,15 +390,15 @@ def cut(path):
     ],
 )
 def test_a_damaged_run_is_done_again_and_said_so(name, damage, quick, tmp_path):
-    compare(tmp_path, ["none", "pre"])
+    compare(tmp_path, ["rate-rnn", "rate-rnn+pre"])
     whole = {path: path.read_bytes() for path in tmp_path.glob("*/history.csv")}
-    damage(tmp_path / "none-1" / name)
-    printed = compare(tmp_path, ["none", "pre"])
+    damage(tmp_path / "rate-rnn-1" / name)
+    printed = compare(tmp_path, ["rate-rnn", "rate-rnn+pre"])
     assert "1 of 4 runs to do" in printed
-    assert re.search(rf"none-1.{name} is damaged .*done again", printed)
+    assert re.search(rf"rate-rnn-1.{name} is damaged .*done again", printed)
     assert printed.count("is damaged") == 1
     assert {path: path.read_bytes() for path in whole} == whole
-    assert "to do" not in compare(tmp_path, ["none", "pre"])
+    assert "to do" not in compare(tmp_path, ["rate-rnn", "rate-rnn+pre"])
 
 
 def test_two_at_once_on_one_folder_do_not_disturb_each_other(quick, monkeypatch, tmp_path):
@@ -399,16 +407,19 @@ def test_two_at_once_on_one_folder_do_not_disturb_each_other(quick, monkeypatch,
 
     def run(configuration, verbose):
         if configuration.updates == 4 and configuration.seed == 1:
-            tables[5] = compare(tmp_path, ["none"], updates=5)
+            tables[5] = compare(tmp_path, ["rate-rnn"], updates=5)
         return quick(configuration, verbose)
 
     monkeypatch.setattr("keras_floss.experiments.compare.run", run)
-    tables[4] = compare(tmp_path, ["none"])
+    tables[4] = compare(tmp_path, ["rate-rnn"])
     for updates, printed in tables.items():
-        assert rows_of(printed)["none"][:2] == [f"{updates:.3f}", f"{updates + 0.1:.3f}"]
+        assert rows_of(printed)["rate-rnn"][:2] == [
+            f"{updates:.3f}",
+            f"{updates + 0.1:.3f}",
+        ]
     # What is there is whole, and is done again where it is another's.
-    assert "2 of 2 runs to do" not in compare(tmp_path, ["none"])
-    assert "is damaged" not in compare(tmp_path, ["none"], updates=5)
+    assert "2 of 2 runs to do" not in compare(tmp_path, ["rate-rnn"])
+    assert "is damaged" not in compare(tmp_path, ["rate-rnn"], updates=5)
 
 
 def test_what_another_has_done_meanwhile_is_not_done_again(quick, monkeypatch, tmp_path):
@@ -417,37 +428,42 @@ def test_what_another_has_done_meanwhile_is_not_done_again(quick, monkeypatch, t
     def run(configuration, verbose):
         done.append(configuration.seed)
         if done == [0]:
-            compare(tmp_path, ["none"])
+            compare(tmp_path, ["rate-rnn"])
         return quick(configuration, verbose)
 
     monkeypatch.setattr("keras_floss.experiments.compare.run", run)
-    printed = compare(tmp_path, ["none"])
+    printed = compare(tmp_path, ["rate-rnn"])
     assert done == [0, 0, 1]
-    assert rows_of(printed)["none"][:2] == ["4.000", "4.100"]
+    assert rows_of(printed)["rate-rnn"][:2] == ["4.000", "4.100"]
 
 
-def test_runs_of_the_first_version_are_still_good(quick, tmp_path):
-    compare(tmp_path, ["none"])
+def test_a_folder_of_a_method_is_not_taken_for_that_of_a_network(quick, tmp_path):
+    """Before networks and flossing had flags of their own, "lstm" was a method."""
+    compare(tmp_path, ["lstm"])
     for path in tmp_path.glob("*/result.json"):
         done = json.loads(path.read_text())
-        del done["checksums"]
+        settings = done["configuration"]
+        for name in ("network", "flossing", "settings"):
+            del settings[name]
+        settings |= {"method": "lstm", "window": 10, "k": 4, "warmup": 2, "qr_interval": 1}
         path.write_text(json.dumps(done))
-    assert "to do" not in compare(tmp_path, ["none"])
+    assert "2 of 2 runs to do" in compare(tmp_path, ["lstm"])
+    assert "to do" not in compare(tmp_path, ["lstm"])
 
 
 @pytest.mark.slow
 def test_changed_settings_are_run_anew_without_joblib_too(copied, monkeypatch):
     monkeypatch.setitem(sys.modules, "joblib", None)
-    printed = compare(copied, ["none"], seeds=1, updates=5)
+    printed = compare(copied, ["rate-rnn"], seeds=1, updates=5)
     assert "1 of 1 runs to do" in printed
-    with open(copied / "none-0" / "history.csv", newline="") as file:
+    with open(copied / "rate-rnn-0" / "history.csv", newline="") as file:
         assert [row["update"] for row in csv.DictReader(file)] == ["5"]
 
 
 def test_side_by_side_without_joblib_says_how_to_install_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "joblib", None)
     with pytest.raises(SystemExit) as stop:
-        compare(tmp_path, ["none"], "--jobs=2")
+        compare(tmp_path, ["rate-rnn"], "--jobs=2")
     assert stop.value.code == 2
     assert 'pip install "keras-floss[sweep]"' in capsys.readouterr().err
 
@@ -455,8 +471,9 @@ def test_side_by_side_without_joblib_says_how_to_install_it(monkeypatch, tmp_pat
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--methods=none,magic"], "`method`.*none, pre, periodic.*'magic'"),
-        (["--methods="], "`method`"),
+        (["--arms=lstm,magic"], "`network`.*rate-rnn, simple-rnn, gru.*'magic'"),
+        (["--arms=lstm+magic"], "`flossing`.*none, pre, periodic.*'magic'"),
+        (["--arms="], "`network`"),
         (["--seeds=0"], "`seeds`.*0"),
         (["--seeds=10000000000000"], "`seeds`.*10000000000000"),
         (["--jobs=0"], "`jobs`.*0"),
@@ -477,15 +494,15 @@ def test_compare_names_bad_flags_before_it_runs(flags, named, tmp_path, capsys):
 def test_compare_without_matplotlib_says_so_before_it_works(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(SystemExit):
-        compare(tmp_path, ["none"])
+        compare(tmp_path, ["rate-rnn"])
     assert "keras-floss[plots]" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
 def test_two_jobs_come_to_what_one_does(compared, tmp_path):
-    compare(tmp_path, ["none", "pre"], "--jobs=2", seeds=1)
-    for run_folder in ("none-0", "pre-0"):
+    compare(tmp_path, ["rate-rnn", "rate-rnn+pre"], "--jobs=2", seeds=1)
+    for run_folder in ("rate-rnn-0", "rate-rnn+pre-0"):
         for measure in ("loss", "accuracy"):
             ours, theirs = (last(f / run_folder, measure) for f in (tmp_path, compared[0]))
             # Float32 sums by another number of threads.

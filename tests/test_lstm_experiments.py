@@ -1,4 +1,4 @@
-"""The tasks and methods of the h-detach paper on the command line."""
+"""The networks of the command line, and the tasks of the h-detach paper."""
 
 import csv
 import re
@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_floss import Flossing
 from keras_floss.cli import main
 from keras_floss.experiments import Configuration, run
 from keras_floss.experiments.compare import table
@@ -34,21 +35,28 @@ def test_a_task_brings_its_own_defaults_and_a_knob_overrides_them():
 
 
 @pytest.mark.parametrize(
-    ("method", "layer", "detach"),
+    ("network", "layer", "detach"),
     [
-        ("none", RateRNN, None),
+        ("rate-rnn", RateRNN, None),
+        ("simple-rnn", keras.layers.SimpleRNN, None),
+        ("gru", keras.layers.GRU, None),
         ("lstm", keras.layers.LSTM, None),
-        ("preflossed-lstm", keras.layers.LSTM, None),
         ("h-detach", HDetachLSTM, "h"),
-        ("both", HDetachLSTM, "h"),
         ("c-detach", HDetachLSTM, "c"),
     ],
 )
-def test_each_method_has_its_network(method, layer, detach):
-    configuration = Configuration.of("copying", method=method, detach_rate=0.5, **SMALL)
+def test_each_network_is_one_layer(network, layer, detach):
+    configuration = Configuration.of("copying", network=network, detach_rate=0.5, **SMALL)
     model = build(configuration)
     recurrent = model.model.get_layer(RECURRENT)
     assert type(recurrent) is layer
+    assert recurrent.units == SMALL["units"]
+    if layer is not RateRNN:
+        # The rivals start as Keras has them.
+        keras_s = layer(SMALL["units"]).cell.get_config()
+        for name in ("kernel", "recurrent", "bias"):
+            initializer = recurrent.cell.get_config()[f"{name}_initializer"]
+            assert initializer == keras_s[f"{name}_initializer"]
     if detach:
         assert recurrent.cell.detach == detach
         assert recurrent.detach_rate.numpy() == 0.5
@@ -56,31 +64,53 @@ def test_each_method_has_its_network(method, layer, detach):
     assert model.optimizer.clipnorm is None
 
 
-def test_the_methods_start_from_the_same_weights():
+def test_the_arms_start_from_the_same_weights():
+    arms = (("lstm", "none"), ("lstm", "joint"), ("h-detach", "none"), ("h-detach", "pre"))
     first, *others = (
-        build(Configuration.of("digits", method=m, **SMALL)).get_weights()
-        for m in ("lstm", "h-detach", "both")
+        build(
+            Configuration.of("digits", network=network, flossing=flossing, **SMALL)
+        ).get_weights()
+        for network, flossing in arms
     )
     for other in others:
         for a, b in zip(first, other, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
+def test_any_network_is_flossed_at_any_time():
+    during = {"updates": 100, "flossing_every": 40, "flossing_times": 2}
+    knobs = {**SMALL, **during, "network": "lstm", "flossing": "periodic"}
+    result = run(Configuration.of("copying", **knobs), verbose=0)
+    assert len(result.flossing["flossing_loss"]) == 3 * SMALL["flossing_steps"]
+    assert np.any(result.spectra["initial"] != result.spectra["flossed"])
+
+
 @pytest.mark.slow
 def test_only_what_is_to_be_flossed_is_flossed():
-    plain = run(Configuration.of("copying", method="h-detach", **SMALL), verbose=0)
+    plain, flossed = (
+        run(
+            Configuration.of("copying", network="h-detach", flossing=flossing, **SMALL),
+            verbose=0,
+        )
+        for flossing in ("none", "pre")
+    )
     assert not plain.flossing
     np.testing.assert_array_equal(plain.spectra["initial"], plain.spectra["flossed"])
-    both = run(Configuration.of("copying", method="both", **SMALL), verbose=0)
-    assert len(both.flossing["flossing_loss"]) == SMALL["flossing_steps"]
-    np.testing.assert_array_equal(plain.spectra["initial"], both.spectra["initial"])
-    assert np.any(both.spectra["initial"] != both.spectra["flossed"])
+    assert len(flossed.flossing["flossing_loss"]) == SMALL["flossing_steps"]
+    np.testing.assert_array_equal(plain.spectra["initial"], flossed.spectra["initial"])
+    assert np.any(flossed.spectra["initial"] != flossed.spectra["flossed"])
+
+
+def test_what_is_not_said_of_flossing_is_as_everywhere():
+    settings = Configuration().settings
+    assert settings == Flossing(window=55, k=75, seed=0)
+    assert settings.warmup_of(settings.window) == 16
 
 
 @pytest.mark.slow
 def test_digits_are_judged_on_images_that_were_not_trained_on():
     pytest.importorskip("sklearn")
-    configuration = Configuration.of("digits", method="lstm", **SMALL)
+    configuration = Configuration.of("digits", network="lstm", **SMALL)
     result = run(configuration, verbose=0)
     x, y = TASKS["digits"].test()
     guesses = np.argmax(result.model.predict(x, verbose=0), axis=-1)
@@ -95,7 +125,7 @@ def test_digits_are_judged_on_images_that_were_not_trained_on():
 def test_train_on_the_other_tasks(task, tmp_path, capsys):
     pytest.importorskip("sklearn")
     knobs = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items()]
-    flags = [*knobs, "--length=20", "--method=both", f"--output={tmp_path}"]
+    flags = [*knobs, "--length=20", "--network=h-detach", f"--output={tmp_path}"]
     assert main(["train", f"--task={task}", *flags]) == 0
     with open(tmp_path / "history.csv", newline="") as file:
         value = float(list(csv.DictReader(file))[-1][TASKS[task].measure])
@@ -105,11 +135,11 @@ def test_train_on_the_other_tasks(task, tmp_path, capsys):
 def test_the_table_says_how_many_updates_a_threshold_took():
     configuration = Configuration.of("copying", updates=200)
     runs = {
-        "lstm": [[0.1, 0.4, 0.49, 0.5], [0.1, 0.95, 0.6, 0.92]],
+        "lstm+pre": [[0.1, 0.4, 0.49, 0.5], [0.1, 0.95, 0.6, 0.92]],
         "h-detach": [[0.1, 0.2, 0.3, 0.4]] * 2,
     }
     histories = {
-        method: [
+        arm: [
             {
                 "update": [50, 100, 150, 200],
                 "accuracy": values,
@@ -118,11 +148,11 @@ def test_the_table_says_how_many_updates_a_threshold_took():
             }
             for values in each
         ]
-        for method, each in runs.items()
+        for arm, each in runs.items()
     }
     head, lstm, h_detach, note = table(configuration, histories).splitlines()
     assert re.search("updates to 0.5 +updates to 0.9", head)
-    assert re.search("lstm +0.500 +0.920 +0.710 +200, 100 +–, 100 ", lstm)
+    assert re.search(r"lstm\+pre +0.500 +0.920 +0.710 +200, 100 +–, 100 ", lstm)
     assert re.search("h-detach .* –, – +–, – ", h_detach)
     assert "copying, delay 10, 200 updates" in note
 
@@ -130,9 +160,9 @@ def test_the_table_says_how_many_updates_a_threshold_took():
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--method=lstm", "--detach-rate=1.5"], "`detach_rate`"),
-        (["--method=both", "--k=257"], "`k` must be at most 256"),
-        (["--method=both", "--delay=5"], "`window` must be at most 25"),
+        (["--network=lstm", "--detach-rate=1.5"], "`detach_rate`"),
+        (["--network=h-detach", "--k=257"], "`k` must be at most 256"),
+        (["--network=h-detach", "--delay=5"], "`window` must be at most 25"),
         (["--clip=all"], "--clip"),
         (["--xla=maybe"], "--xla"),
     ],
@@ -157,6 +187,6 @@ def test_without_mnist_another_task_is_named(monkeypatch, capsys):
 
     monkeypatch.setattr(keras.datasets.mnist, "load_data", fail)
     with pytest.raises(SystemExit) as stop:
-        main(["train", "--task=mnist", "--method=lstm"])
+        main(["train", "--task=mnist", "--network=lstm"])
     assert stop.value.code == 2
     assert "--task digits" in capsys.readouterr().err

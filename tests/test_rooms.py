@@ -59,3 +59,41 @@ def test_no_room_holds_much_more_than_its_share():
         lines[room_of(path)] += len(path.read_text().splitlines())
     assert set(lines) == set(ROOMS)
     assert max(lines.values()) <= 0.16 * sum(lines.values())
+
+
+# What the command line may use, as any script may.
+PUBLIC = {keras_floss, keras_floss.callbacks, keras_floss.layers}
+PUBLIC |= {keras_floss.plots, keras_floss.tasks}
+
+
+def not_public(path):
+    """What a module of `experiments`, or `cli`, takes that is in no `__all__`."""
+    public = {module.__name__: module.__all__ for module in PUBLIC}
+    tree = ast.parse(path.read_text())
+    modules = {}  # name in this module -> address of a public module
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            "keras_floss"
+        ):
+            if node.module.split(".")[1:2] == ["experiments"]:
+                continue
+            for alias in node.names:
+                if alias.name not in public.get(node.module, ()):
+                    yield f"{node.module}.{alias.name}"
+                modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.startswith("keras_floss"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            module = modules.get(node.value.id)
+            if module in public and node.attr not in public[module]:
+                yield f"{module}.{node.attr}"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if room_of(path) in ("experiments", "cli")],
+    ids=lambda path: path.stem,
+)
+def test_the_command_line_stands_on_what_is_public(path):
+    assert not list(not_public(path))

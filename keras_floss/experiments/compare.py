@@ -1,61 +1,78 @@
-"""Methods and seeds side by side on one task."""
+"""Networks, flossed or not, and seeds side by side on one task."""
+
+from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import json
 import os
 import pathlib
 import zlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_floss import plots
-from keras_floss.experiments.output import check_folder, staged
+from keras_floss.experiments.configuration import Configuration, check
+from keras_floss.experiments.output import aligned, check_folder, staged
 from keras_floss.experiments.problems import TASKS
 from keras_floss.experiments.run import FILES, run
-from keras_floss.utils.checks import check_positive_int
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PICTURE = "comparison.png"
 DONE = "result.json"
-MOST_SEEDS = 1000
+AT_MOST = (1, 1000)  # seeds, and jobs
 
 
-def compare(configuration, methods, seeds=2, output="keras-floss-compare", jobs=1):
-    """Runs each method with each seed; prints a table and draws a picture.
+def compare(
+    configuration: Configuration,
+    arms: Sequence[str] = (),
+    seeds: int = 2,
+    output: str | os.PathLike[str] = "keras-floss-compare",
+    jobs: int = 1,
+) -> dict[str, list[dict[str, Any]]]:
+    """Runs each arm with each seed; prints a table and draws a picture.
 
     A run that is done is not done again: what it came to is read from `output`.
 
     Args:
-        configuration: a `Configuration`, but for `method` and `seed`.
-        methods: list of methods.
+        configuration: a `Configuration`, but for `network`, `flossing` and `seed`.
+        arms: networks, with when they are flossed where they are: `lstm`, `lstm+pre`.
+            Empty: those of the task.
         seeds: number of seeds, from 0 on.
         output: folder of results, one folder a run in it, and of the picture.
-        jobs: number of runs side by side, in processes of their own; more than one, or
-            another `joblib.parallel_config` backend (Dask, Ray), needs joblib.
+        jobs: number of runs side by side; more than one needs joblib, and run in processes
+            of their own, or where a `joblib.parallel_config` backend says (Dask, Ray).
 
     Returns:
-        `{method: [history of each seed]}`, the histories as in `Result.history`.
+        `{arm: [history of each seed]}`, the histories as in `Result.history`, with
+        `flossing_steps` and `seconds`.
     """
-    check_positive_int("seeds", seeds)
-    check_positive_int("jobs", jobs)
-    if seeds > MOST_SEEDS:
-        raise ValueError(f"`seeds` must be at most {MOST_SEEDS}. Received: {seeds}")
-    plots.require_matplotlib()
+    check("seeds", seeds, AT_MOST)
+    check("jobs", jobs, AT_MOST)
+    plots.figure()  # raises where there is no matplotlib
     output = pathlib.Path(output)
     # All of them before the first is run, for what is wrong with one of them.
-    configurations = {
-        (method, seed): dataclasses.replace(configuration, method=method, seed=seed)
-        for method in methods
-        for seed in range(seeds)
-    }
+    configurations = {}
+    for arm in arms or TASKS[configuration.task].arms:
+        network, _, flossing = arm.partition("+")
+        for seed in range(seeds):
+            c = dataclasses.replace(
+                configuration, network=network, flossing=flossing or "none", seed=seed
+            )
+            configurations[c.arm, seed] = c
     check_folder(output, PICTURE)
-    folders = {key: output / f"{key[0]}-{key[1]}" for key in configurations}
+    folders = {(arm, seed): output / f"{arm}-{seed}" for arm, seed in configurations}
     for folder in folders.values():
         if folder.exists():
             check_folder(folder, *FILES, DONE)
-    runs = {key: _done(c, folders[key]) for key, c in configurations.items()}
+    runs: dict[tuple[str, int], Any] = {
+        key: read(c, folders[key], say=True) for key, c in configurations.items()
+    }
     todo = {key: (configurations[key], folders[key], jobs) for key in runs if not runs[key]}
     if todo:
         print(
@@ -65,170 +82,139 @@ def compare(configuration, methods, seeds=2, output="keras-floss-compare", jobs=
         )
         # From memory: another `compare` may have put other runs there meanwhile.
         runs.update(zip(todo, _run_all(todo.values(), jobs), strict=True))
-    histories = {m: [runs[m, seed] for seed in range(seeds)] for m in methods}
+    histories: dict[str, list[dict[str, Any]]] = {}
+    for (arm, _), history in runs.items():
+        histories.setdefault(arm, []).append(history)
     print(f"\n{table(configuration, histories)}\n")
-    path = output / PICTURE
     with staged(output) as part:
         draw(configuration, histories).savefig(part / PICTURE, dpi=150)
-    print(f"Picture: {path}")
+    print(f"Picture: {output / PICTURE}")
     return histories
 
 
-def read(configuration, folder):
-    """What the run of this very configuration came to; None where it is not there.
+def read(
+    configuration: Configuration, folder: pathlib.Path, say: bool = False
+) -> dict[str, Any] | None:
+    """What the run of this very configuration came to.
 
-    Returns its history, `flossing_steps` and `seconds`. Raises ValueError where what is
-    there is damaged.
+    Returns its history, `flossing_steps` and `seconds`; None where it is not there, or is
+    damaged, which it may `say`.
     """
     path = folder / DONE
     if not path.exists():
         return None
     try:
         done = json.loads(path.read_text())
-        if done["configuration"] != dataclasses.asdict(configuration):
+        if done["configuration"] != configuration.as_dict():
             return None
-        # Runs of the first version have no checksums.
-        for name, checksum in done.get("checksums", {}).items():
+        for name, checksum in done["checksums"].items():
             path = folder / name
             if zlib.crc32(path.read_bytes()) != checksum:
                 raise ValueError("it is not what the run wrote")
-        path = folder / "history.csv"
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
-        history = {name: [float(row[name]) for row in rows] for name in rows[0]}
-        if history["update"][-1] != configuration.updates:
-            raise ValueError("it ends early")
-        return {**history, **{name: done[name] for name in ("flossing_steps", "seconds")}}
+        return done["came_to"]
     except (OSError, ValueError, TypeError, LookupError) as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
+        if say:
+            print(f"{path} is damaged ({error}): this run is done again.", flush=True)
+        return None
 
 
-def _done(configuration, folder):
-    try:
-        return read(configuration, folder)
-    except ValueError as error:
-        print(f"{error}: this run is done again.", flush=True)
-
-
-def _run_all(todo, jobs):
+def _run_all(todo: Collection[tuple[Configuration, pathlib.Path, int]], jobs: int) -> Any:
+    if jobs == 1:
+        return [_run(*each) for each in todo]
     try:
         import joblib
     except ImportError as error:
-        if jobs > 1:
-            raise ImportError(
-                'Runs side by side need joblib: pip install "keras-floss[sweep]"'
-            ) from error
-        return [_run(*arguments) for arguments in todo]
+        raise ImportError(
+            'Runs side by side need joblib: pip install "keras-floss[sweep]"'
+        ) from error
     # No more processes than runs.
-    jobs = min(jobs, len(todo))
-    return joblib.Parallel(n_jobs=jobs)(joblib.delayed(_run)(*each) for each in todo)
+    parallel = joblib.Parallel(n_jobs=min(jobs, len(todo)))
+    return parallel(joblib.delayed(_run)(*each) for each in todo)
 
 
-def _run(configuration, folder, jobs):
+def _run(configuration: Configuration, folder: pathlib.Path, jobs: int) -> dict[str, Any]:
     """One run, in a process of its own where there are several jobs."""
     if jobs > 1:
         threads = max(1, (os.cpu_count() or 1) // jobs)
         # An error says that the process has run one before, with so many threads.
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(threads)
-    # Damaged, if it is: it is done again. Or by another `compare` meanwhile, and whole.
-    with contextlib.suppress(ValueError):
-        if done := read(configuration, folder):
-            return done
+    # By another `compare`, meanwhile.
+    if done := read(configuration, folder):
+        return done
     result = run(configuration, verbose=0)
     steps = len(result.flossing.get("flossing_loss", []))
-    came_to = {"flossing_steps": steps, "seconds": result.seconds}
+    came_to = {**result.history, "flossing_steps": steps, "seconds": result.seconds}
     with staged(folder, FILES) as part:
         result.save(part)
         done = {
-            "configuration": dataclasses.asdict(configuration),
-            **came_to,
+            "configuration": configuration.as_dict(),
+            "came_to": came_to,
             "checksums": {p.name: zlib.crc32(p.read_bytes()) for p in part.iterdir()},
         }
         # The last in the order of names: a run without it was interrupted.
         (part / DONE).write_text(json.dumps(done, indent=2) + "\n")
     print(
-        f"{configuration.method}, seed {configuration.seed}: "
-        f"{TASKS[configuration.task].label} "
-        f"{result.measure:.3f} in {result.seconds:.0f} s",
+        f"{configuration.arm}, seed {configuration.seed}: "
+        f"{TASKS[configuration.task].label} {result.measure:.3f} "
+        f"in {result.seconds:.0f} s",
         flush=True,
     )
-    return {**result.history, **came_to}
+    return came_to
 
 
-def table(configuration, histories):
-    """The last measure of each method and seed, their median, and what it took."""
-    task = TASKS[configuration.task]
-    seeds = len(next(iter(histories.values())))
-    head = [
-        task.label,
-        *(f"seed {s}" for s in range(seeds)),
-        "median",
-        *(f"updates to {threshold:g}" for threshold in task.thresholds),
-        "flossing steps",
-        "s",
-    ]
-    rows = [head]
-    for method, runs in histories.items():
+def table(
+    configuration: Configuration, histories: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> str:
+    """The last measure of each arm and seed, their median, and what it took."""
+    c, task = configuration, TASKS[configuration.task]
+    rows, before = [], 0
+    for arm, runs in histories.items():
         last = [each[task.measure][-1] for each in runs]
+        reached = {
+            f"updates to {t:g}": ", ".join(updates_to(t, r, task.measure) for r in runs)
+            for t in task.thresholds
+        }
         rows.append(
-            [
-                method,
-                *(f"{value:.3f}" for value in (*last, np.median(last))),
-                *(
-                    ", ".join(updates_to(t, each, task.measure) for each in runs)
-                    for t in task.thresholds
-                ),
-                ", ".join(str(each["flossing_steps"]) for each in runs),
-                f"{np.median([each['seconds'] for each in runs]):.0f}",
-            ]
+            {
+                task.label: arm,
+                **{f"seed {seed}": f"{value:.3f}" for seed, value in enumerate(last)},
+                "median": f"{np.median(last):.3f}",
+                **reached,
+                "flossing steps": ", ".join(str(r["flossing_steps"]) for r in runs),
+                "s": f"{np.median([r['seconds'] for r in runs]):.0f}",
+            }
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
-    return "\n".join([*lines, _note(configuration, histories)])
+        before = [0, *runs[0]["update"]][-2]
+    over = "of the test set" if task.test else f"mean of the last {c.updates - before}"
+    return (
+        f"{aligned(rows)}\n({title(c)}, {c.updates} updates; {over}; chance is "
+        f"{task.chance:.3g}; s: median seconds)"
+    )
 
 
-def updates_to(threshold, history, measure):
+def updates_to(threshold: float, history: Mapping[str, Any], measure: str) -> str:
     """After how many updates a run had reached an accuracy, as text; "–": never."""
     reached = np.asarray(history[measure]) >= threshold
     return f"{history['update'][reached.argmax()]:.0f}" if reached.any() else "–"
 
 
-def _note(configuration, histories):
-    """What the numbers of the table are."""
-    c, task = configuration, TASKS[configuration.task]
-    over = "of the test set"
-    if not task.test:
-        over = f"mean of the last {c.updates - _before_last(histories)}"
-    return (
-        f"({title(c)}, {c.updates} updates; {over}; chance is {task.chance:.3g}; s: median "
-        "seconds)"
-    )
-
-
-def _before_last(histories):
-    """The number of updates before those of the last entry."""
-    updates = next(iter(histories.values()))[0]["update"]
-    return int(updates[-2]) if len(updates) > 1 else 0
-
-
-def draw(configuration, histories):
-    """Learning curves by method: the median over seeds and the range of most of them."""
+def draw(
+    configuration: Configuration, histories: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Figure:
+    """Learning curves by arm: the median over seeds and the range of most of them."""
     task = TASKS[configuration.task]
     figure, axis = plots.figure()
     curves = {
-        method: (runs[0]["update"], [each[task.measure] for each in runs])
-        for method, runs in histories.items()
+        arm: (runs[0]["update"], [each[task.measure] for each in runs])
+        for arm, runs in histories.items()
     }
     plots.learning_curves(curves, chance=task.chance, measure=task.label, ax=axis)
     axis.set_title(title(configuration))
     return figure
 
 
-def title(configuration):
+def title(configuration: Configuration) -> str:
     """The task and how long it is, in words."""
     knob = TASKS[configuration.task].knob
     length = f", {knob} {getattr(configuration, knob)}" if knob else ""

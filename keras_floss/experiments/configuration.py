@@ -1,55 +1,59 @@
-"""One experiment: a task, a network, a method."""
+"""One experiment: a task, a network, when it is flossed, and the knobs of all three."""
+
+from __future__ import annotations
 
 import dataclasses
-import typing
+import numbers
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
+import tensorflow as tf
 
+from keras_floss import Flossing
+from keras_floss.experiments.network import LSTMS, NETWORKS, XLA
 from keras_floss.experiments.problems import TASKS
-from keras_floss.flossing.flossing import Flossing
-from keras_floss.tasks.stream import check_size
-from keras_floss.utils.checks import (
-    check_positive,
-    check_positive_int,
-    check_probability,
-)
-
-
-class Method(typing.NamedTuple):
-    """A network, and when it is flossed.
-
-    Attributes:
-        network: `"rate-rnn"`, `"lstm"`, `"h-detach"` or `"c-detach"`.
-        flossing: `"none"`, `"pre"`, `"periodic"`, `"adaptive"` or `"joint"`.
-    """
-
-    network: str
-    flossing: str
-
-
-METHODS = {
-    "none": Method("rate-rnn", "none"),
-    "pre": Method("rate-rnn", "pre"),
-    "periodic": Method("rate-rnn", "periodic"),
-    "adaptive": Method("rate-rnn", "adaptive"),
-    "joint": Method("rate-rnn", "joint"),
-    "lstm": Method("lstm", "none"),
-    "h-detach": Method("h-detach", "none"),
-    "c-detach": Method("c-detach", "none"),
-    "preflossed-lstm": Method("lstm", "pre"),
-    "both": Method("h-detach", "pre"),
-}
-CHOICES = {
-    "task": tuple(TASKS),
-    "method": tuple(METHODS),
-    "clip": ("weight", "global"),
-    "xla": ("auto", "on", "off"),
-}
 
 # Loss and accuracy are reported as means over so many updates.
 UPDATES_PER_REPORT = 50
-# Of integers: what seeds NumPy.
-LARGEST = 2**32 - 1
+# What seeds NumPy, and floats that float32 has.
+INTEGERS, FLOATS = (1, 2**32 - 1), (1e-45, 3e38)
+# Numbers of an array: 4 GiB in float32. The kernel of an LSTM has 4 · units².
+LARGEST = 2**30
+MOST_UNITS = 2**14
+
+# How the demo flosses. All else, the warm-up too, is a default of `keras_floss.Flossing`.
+DEMO = Flossing(window=55, k=75)
+# The settings of flossing that are knobs too, and their help.
+SETTINGS = {
+    "window": "time steps of a flossing step",
+    "k": "number of Lyapunov exponents that are flossed",
+    "target": "the exponent that is aimed at, per time step",
+    "warmup": "first steps of the window that are not counted; auto: 10 and a tenth of the "
+    "window, at most half of it",
+    "qr_interval": "time steps from one QR to the next; auto: as many as do no harm",
+}
+
+
+def knob(default: str | int | float, text: str, *allowed: str | int | float) -> Any:
+    """A field with its help, and its choices or the least and the most that it may be."""
+    if not allowed:
+        allowed = FLOATS if isinstance(default, float) else INTEGERS
+    return dataclasses.field(default=default, metadata={"help": text, "allowed": allowed})
+
+
+def check(name: str, value: Any, allowed: Sequence[Any] = INTEGERS) -> None:
+    """Raises ValueError where a value is none of the choices, or out of the range."""
+    least, most = allowed[0], allowed[-1]
+    if isinstance(least, str):
+        right, words = value in allowed, f"one of {', '.join(allowed)}"
+    else:
+        whole = isinstance(least, int)
+        kind = numbers.Integral if whole else numbers.Real
+        right = isinstance(value, kind) and not isinstance(value, bool)
+        right = right and least <= value <= most
+        words = f"{'an integer' if whole else 'a number'} from {least} to {most}"
+    if not right:
+        raise ValueError(f"`{name}` must be {words}. Received: {value!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,122 +61,121 @@ class Configuration:
     """The knobs of one run; the defaults are those of the demo.
 
     The network is a recurrent layer with a linear readout, the optimiser Adam with
-    gradients clipped to `clipnorm`.
+    gradients clipped to `clipnorm`. The help of each knob stands beside it.
     """
 
-    task: str = "delayed-copy"
-    method: str = "pre"
-    delay: int = 40
-    levels: int = 2
-    length: int = 300
-    units: int = 80
-    batch_size: int = 16
-    updates: int = 1000
-    learning_rate: float = 1e-3
-    clip: str = "weight"
-    clipnorm: float = 0.03
-    detach_rate: float = 0.25
-    flossing_steps: int = 500
-    flossing_every: int = 100
-    flossing_times: int = 2
-    adaptive_every: int = 50
-    adaptive_tolerance: float = 0.005
-    adaptive_steps: int = 200
-    adaptive_until: int = 1000
-    strength: float = 1.0
-    flossing_learning_rate: float = 1e-3
-    window: int = 55
-    k: int = 75
-    warmup: int = 16
-    qr_interval: int | str = 1
-    seed: int = 0
-    xla: str = "auto"
+    task: str = knob(
+        "delayed-copy",
+        "what the network has to learn; a permuted task has the defaults of the other",
+        *TASKS,
+    )
+    delay: int = knob(40, "how many time steps back the answer lies; copying: T")
+    levels: int = knob(2, "h of the hierarchical XOR, of 2^h bits")
+    length: int = knob(300, "time steps of a sequence")
+    network: str = knob(
+        "rate-rnn",
+        "the recurrent layer: that of the flossing paper; one of Keras's; an LSTM with "
+        "h-detach, whose gradient through h is blocked now and then; the same with the "
+        "gradient through c blocked, which does harm",
+        *NETWORKS,
+    )
+    units: int = knob(80, "units of the network", 1, MOST_UNITS)
+    batch_size: int = knob(16, "sequences of a batch")
+    updates: int = knob(1000, "updates of the weights on the task")
+    learning_rate: float = knob(1e-3, "of the task's optimiser, Adam")
+    clip: str = knob(
+        "weight",
+        "what is clipped: the gradient of each weight on its own, or all together",
+        *("weight", "global"),
+    )
+    clipnorm: float = knob(0.03, "norm to which gradients are clipped")
+    detach_rate: float = knob(
+        0.25, "h-detach, c-detach: probability that a step is blocked", 0.0, 1.0
+    )
+    seed: int = knob(0, "of weights and data", 0, INTEGERS[1])
+    xla: str = knob(
+        "auto", "whether training and flossing are compiled; auto: Keras decides", *XLA
+    )
+    flossing: str = knob(
+        "pre",
+        "when the network is flossed. none: never; pre: before training; periodic: before, "
+        "and at fixed times during training; adaptive: before, and whenever training has "
+        "moved the exponents; joint: by a penalty in every update",
+        *("none", "pre", "periodic", "adaptive", "joint"),
+    )
+    flossing_steps: int = knob(500, "flossing steps before training; periodic: each time")
+    flossing_every: int = knob(100, "periodic: updates from one flossing to the next")
+    flossing_times: int = knob(2, "periodic: how many times to floss during training")
+    adaptive_every: int = knob(
+        50, "adaptive: updates from one look at the flossing loss to the next"
+    )
+    adaptive_tolerance: float = knob(
+        0.005, "adaptive: flossing loss past which the network is flossed"
+    )
+    adaptive_steps: int = knob(200, "adaptive: flossing steps at most each time")
+    adaptive_until: int = knob(1000, "adaptive: updates after which it looks no more")
+    strength: float = knob(1.0, "joint: weight of the penalty")
+    flossing_learning_rate: float = knob(1e-3, "of the flossing optimiser, Adam")
+    settings: Flossing = DEMO
 
     @classmethod
-    def of(cls, task, **knobs):
-        """A configuration with the defaults of its task."""
-        defaults = TASKS[task].defaults if task in TASKS else {}
-        return cls(task=task, **{**defaults, **knobs})
+    def of(cls, task: str = "delayed-copy", **knobs: Any) -> Configuration:
+        """A configuration with the defaults of its task.
 
-    def __post_init__(self):
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"`{name}` must be one of {', '.join(allowed)}. "
-                    f"Received: {getattr(self, name)!r}"
-                )
-        for name in (
-            "delay",
-            "levels",
-            "length",
-            "units",
-            "batch_size",
-            "updates",
-            "window",
-            "k",
-            "flossing_steps",
-            "flossing_every",
-            "flossing_times",
-            "adaptive_every",
-            "adaptive_steps",
-            "adaptive_until",
-        ):
-            check_positive_int(name, getattr(self, name))
-        if self.qr_interval != "auto":
-            check_positive_int("qr_interval", self.qr_interval)
-        check_positive_int("seed", self.seed, least=0)
-        for name, value in dataclasses.asdict(self).items():
-            if isinstance(value, int) and value > LARGEST:
-                raise ValueError(f"`{name}` must be at most {LARGEST}. Received: {value}")
-        for name in (
-            "learning_rate",
-            "flossing_learning_rate",
-            "clipnorm",
-            "adaptive_tolerance",
-            "strength",
-        ):
-            check_positive(name, getattr(self, name))
-            with np.errstate(over="ignore", under="ignore"):
-                rounded = np.float32(getattr(self, name))
-            if not rounded or np.isinf(rounded):
-                raise ValueError(
-                    f"`{name}` must be a number that float32 has, from about 1e-45 to "
-                    f"3e38. Received: {getattr(self, name)}"
-                )
+        Args:
+            task: one of `TASKS`.
+            **knobs: fields, and in place of `settings` those of `SETTINGS`: `k=16`.
+        """
+        knobs = {**(TASKS[task].defaults if task in TASKS else {}), **knobs}
+        settings = {name: knobs.pop(name) for name in SETTINGS if name in knobs}
+        return cls(task=task, settings=dataclasses.replace(DEMO, **settings), **knobs)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.metadata:
+                check(field.name, getattr(self, field.name), field.metadata["allowed"])
         if self.updates > UPDATES_PER_REPORT and self.updates % UPDATES_PER_REPORT:
             raise ValueError(
                 f"`updates` must be a multiple of {UPDATES_PER_REPORT}, over which results "
                 f"are averaged, or less than that. Received: {self.updates}"
             )
-        check_probability("detach_rate", self.detach_rate)
+        # One seed for everything.
+        settings = dataclasses.replace(self.settings, seed=self.seed)
+        object.__setattr__(self, "settings", settings)
         self.data()
-        method, steps = METHODS[self.method], TASKS[self.task].steps(self)
-        gates, parts = (1, 1) if method.network == "rate-rnn" else (4, 2)
-        states = self.units * parts
-        check_size(gates * self.units, units=self.units)
-        check_size(states, batch_size=self.batch_size, steps=steps)
-        if method.flossing != "none":
-            Flossing(**self.flossing())
-            for name, limit, what in (
-                ("k", states, "number of states of the network"),
-                ("window", steps, "number of steps of a sequence"),
-            ):
-                if getattr(self, name) > limit:
-                    raise ValueError(
-                        f"`{name}` must be at most {limit}, the {what}. "
-                        f"Received: {getattr(self, name)}"
-                    )
+        steps = TASKS[self.task].steps(self)
+        states = self.units * (2 if self.network in LSTMS else 1)
+        if self.batch_size * steps * states > LARGEST:
+            raise ValueError(
+                f"`units`, `batch_size` and `steps` must be smaller: an array of more than "
+                f"{LARGEST:,} numbers would be needed. Received: units={self.units}, "
+                f"batch_size={self.batch_size}, steps={steps}"
+            )
+        limits = (
+            ("k", states, "states of the network"),
+            ("window", steps, "steps of a sequence"),
+        )
+        for name, most, what in limits if self.flossing != "none" else ():
+            value = getattr(settings, name)
+            if isinstance(value, int) and value > most:
+                raise ValueError(
+                    f"`{name}` must be at most {most}, the number of {what}. "
+                    f"Received: {value}"
+                )
 
-    def data(self, stream=0):
+    @property
+    def arm(self) -> str:
+        """The network and when it is flossed, as `compare` names them: `lstm+pre`."""
+        return self.network + ("" if self.flossing == "none" else f"+{self.flossing}")
+
+    def data(self, stream: int = 0) -> tf.data.Dataset:
         """An endless dataset of batches; other streams have others."""
         return TASKS[self.task].data(self, self.seed + stream * 1_000_003)
 
-    def flossing(self):
-        """The settings of a flossing pass."""
-        return {
-            "window": self.window,
-            "k": self.k,
-            "warmup": self.warmup,
-            "qr_interval": self.qr_interval,
-            "seed": self.seed,
-        }
+    def as_dict(self) -> dict[str, Any]:
+        """What `configuration.json` says."""
+        return {**dataclasses.asdict(self), "settings": self.settings.get_config()}
+
+    def keywords(self) -> dict[str, Any]:
+        """The settings of flossing as keywords."""
+        return {name: getattr(self.settings, name) for name in (*SETTINGS, "seed")}

@@ -1,20 +1,31 @@
 """The main job: a network learns a delay that it could not learn before."""
 
+from __future__ import annotations
+
 import dataclasses
+import os
 import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from keras_floss import plots
 from keras_floss.experiments.configuration import Configuration
-from keras_floss.experiments.output import check_folder
-from keras_floss.experiments.run import run
+from keras_floss.experiments.network import RECURRENT
+from keras_floss.experiments.output import aligned, check_folder
+from keras_floss.experiments.run import Result, run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PICTURE = "keras-floss-demo.png"
 LEARNED, AT_LEAST, AT_MOST = 0.95, 400, 1000
 
 
-def demo(output=".", seed=0, verbose="auto"):
+def demo(
+    output: str | os.PathLike[str] = ".", seed: int = 0, verbose: int | str = "auto"
+) -> tuple[Result, Result]:
     """Trains a network on a delayed copy as it is, and flossed; prints and draws both.
 
     Both arms start from the same weights, see the same sequences and get the same number
@@ -29,8 +40,8 @@ def demo(output=".", seed=0, verbose="auto"):
     Returns:
         `(plain, flossed)`, two `Result`s.
     """
-    plots.require_matplotlib()
-    configuration = Configuration(method="pre", updates=AT_MOST, seed=seed)
+    plots.figure()  # raises where there is no matplotlib
+    configuration = Configuration(flossing="pre", updates=AT_MOST, seed=seed)
     check_folder(output, PICTURE)
     print(
         f"Delayed copy: at each step, say the bit that came {configuration.delay} steps "
@@ -40,10 +51,10 @@ def demo(output=".", seed=0, verbose="auto"):
         flush=True,
     )
     flossed = run(configuration, callbacks=[StopWhenLearned()], verbose=verbose)
-    updates = flossed.history["update"][-1]
+    updates = int(flossed.history["update"][-1])
     print(f"\n2. The same network, not flossed, {updates} updates:", flush=True)
-    plain = dataclasses.replace(configuration, method="none", updates=updates)
-    plain = run(plain, verbose=verbose)
+    configuration = dataclasses.replace(configuration, flossing="none", updates=updates)
+    plain = run(configuration, verbose=verbose)
     print(f"\n{table(plain, flossed)}\n")
     path = pathlib.Path(output) / PICTURE
     draw(plain, flossed).savefig(path, dpi=150)
@@ -54,50 +65,47 @@ def demo(output=".", seed=0, verbose="auto"):
 class StopWhenLearned(keras.callbacks.Callback):
     """Ends training once the task is learned."""
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         updates = (epoch + 1) * self.params["steps"]
-        if updates >= AT_LEAST and logs["accuracy"] > LEARNED:
+        if updates >= AT_LEAST and (logs or {})["accuracy"] > LEARNED:
             self.model.stop_training = True
 
 
-def table(plain, flossed):
+def table(plain: Result, flossed: Result) -> str:
     """Both arms as lines of text."""
-    rows = [("", "accuracy", "updates", "λ_1", "λ_75", "seconds")]
+    c, rows = flossed.configuration, []
+    k = c.settings.k_of(RECURRENT, c.units)
     for name, result in (("plain", plain), ("flossed", flossed)):
         spectrum = result.spectra["flossed"]
-        last = spectrum[result.configuration.k - 1]
         rows.append(
-            (
-                name,
-                f"{result.measure:.3f}",
-                str(result.history["update"][-1]),
-                f"{spectrum[0]:+.3f}",
-                f"{last:+.3f}",
-                f"{result.seconds:.0f}",
-            )
+            {
+                "": name,
+                "accuracy": f"{result.measure:.3f}",
+                "updates": str(result.history["update"][-1]),
+                "λ_1": f"{spectrum[0]:+.3f}",
+                f"λ_{k}": f"{spectrum[k - 1]:+.3f}",
+                "seconds": f"{result.seconds:.0f}",
+            }
         )
-    lines = ["".join(cell.rjust(10) for cell in row) for row in rows]
     note = "(λ: Lyapunov exponents per time step, when training begins)"
-    return "\n".join([*lines, note])
+    return f"{aligned(rows)}\n{note}"
 
 
-def draw(plain, flossed):
+def draw(plain: Result, flossed: Result) -> Figure:
     """The picture: accuracy over updates, and the spectrum before and after flossing."""
+    c = flossed.configuration
     figure, (left, right) = plots.figure(columns=2)
-    delay, k = plain.configuration.delay, plain.configuration.k
-    plots.learning_curves(
-        {
-            "flossed": (flossed.history["update"], flossed.history["accuracy"]),
-            "plain": (plain.history["update"], plain.history["accuracy"]),
-        },
-        chance=0.5,
-        ax=left,
-    )
-    left.set_title(f"Delayed copy, delay {delay}")
+    curves = {
+        name: (result.history["update"], result.history["accuracy"])
+        for name, result in (("flossed", flossed), ("plain", plain))
+    }
+    plots.learning_curves(curves, chance=0.5, ax=left)
+    left.set_title(f"Delayed copy, delay {c.delay}")
     spectra = {
         "flossed": flossed.spectra["flossed"],
         "before flossing": flossed.spectra["initial"],
     }
+    k = c.settings.k_of(RECURRENT, c.units)
     plots.spectra(spectra, flossed=k, ax=right)
     right.set_title("Why: Lyapunov exponents when training begins")
     return figure

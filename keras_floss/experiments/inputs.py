@@ -1,14 +1,19 @@
 """A saved model, and its inputs from a file."""
 
+import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
 
-from keras_floss.models import FlossingModel
+from keras_floss import FlossingModel
+
+Arrays = Mapping[str, np.ndarray]
 
 
-def load(path):
+def load(path: str | os.PathLike[str]) -> keras.Model:
     """The model in a file, not compiled: nothing is trained here."""
     _check_file(path)
     try:
@@ -22,7 +27,7 @@ def load(path):
         ) from error
 
 
-def read(path):
+def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """`{name: array}` of an `.npz`; the array of an `.npy` is `arr_0`."""
     _check_file(path)
     try:
@@ -40,7 +45,9 @@ def read(path):
     return arrays
 
 
-def inputs_of(model, arrays, sequences, path):
+def inputs_of(
+    model: keras.Model, arrays: Arrays, sequences: int, path: str | os.PathLike[str]
+) -> Any:
     """The first sequences of the arrays, as the model takes its inputs.
 
     Arrays are matched by name, those that `numpy.savez` was given without a name by their
@@ -54,7 +61,7 @@ def inputs_of(model, arrays, sequences, path):
     nested = keras.tree.is_nested
     by_key = isinstance(structure, dict) and not any(map(nested, structure.values()))
     if structure is None:
-        by_key = not _in_order(arrays) and len(arrays) > 1
+        by_key = not _unnamed(arrays) and len(arrays) > 1
         expected = dict.fromkeys(arrays)
     else:
         expected = structure if by_key else {t.name: t for t in model.inputs}
@@ -78,33 +85,32 @@ def inputs_of(model, arrays, sequences, path):
     return values if structure is None else keras.tree.pack_sequence_as(structure, values)
 
 
-def first_line(error):
+def first_line(error: Exception) -> str:
     """What an error says, or its kind; the rest is for who debugs."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _in_order(arrays):
-    """The arrays in their order, or None where they have names."""
-    names = [f"arr_{i}" for i in range(len(arrays))]
-    return [arrays[name] for name in names] if set(names) == set(arrays) else None
+def _unnamed(arrays: Arrays) -> bool:
+    """Whether `numpy.savez` was given no names."""
+    return all(name == f"arr_{i}" for i, name in enumerate(arrays))
 
 
-def _match(arrays, expected, by_key, path):
+def _match(
+    arrays: Arrays, expected: Mapping[str, Any], by_key: bool, path: str | os.PathLike[str]
+) -> Arrays:
     """The arrays under the names of the inputs."""
     if set(expected) <= set(arrays):
         return arrays
-    values = _in_order(arrays)
-    if len(arrays) == 1:
-        values = list(arrays.values())
     # Keras takes a dict in the order of its names, which need not be that of the model.
     ordered = not by_key or list(expected) == sorted(expected)
-    if values is None or len(values) != len(expected) or not ordered:
+    ordered = ordered and (_unnamed(arrays) or len(arrays) == 1)
+    if not ordered or len(arrays) != len(expected):
         raise ValueError(
             f"{path} holds arrays named {', '.join(arrays)}; the inputs of the model are "
             f"{', '.join(expected)}. Save them under these names: numpy.savez(file, "
             f"{', '.join(f'{name}=...' for name in expected)})."
         )
-    return dict(zip(expected, values, strict=True))
+    return dict(zip(expected, arrays.values(), strict=True))
 
 
 def _check_array(name, array, tensor, path):

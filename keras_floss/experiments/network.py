@@ -1,34 +1,52 @@
 """The network of a configuration."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import keras
 
-from keras_floss.experiments.configuration import METHODS
+from keras_floss import FlossingModel
 from keras_floss.experiments.problems import TASKS
 from keras_floss.layers import HDetachLSTM, RateRNN
-from keras_floss.models import FlossingModel
 
-RECURRENT = "recurrent"  # the name of its recurrent layer
+if TYPE_CHECKING:
+    from keras_floss.experiments.configuration import Configuration
+
+# Those of Keras with Keras's own initialisers, RateRNN with those of the flossing paper.
+NETWORKS = {
+    "rate-rnn": RateRNN,
+    "simple-rnn": keras.layers.SimpleRNN,
+    "gru": keras.layers.GRU,
+    "lstm": keras.layers.LSTM,
+    "h-detach": HDetachLSTM,
+    "c-detach": HDetachLSTM,
+}
+LSTMS = ("lstm", "h-detach", "c-detach")
+RECURRENT = "recurrent"  # the name of the recurrent layer
 XLA = {"auto": "auto", "on": True, "off": False}
 
 
-def build(configuration):
+def build(configuration: Configuration) -> FlossingModel:
     """The compiled network of a configuration, the same for the same seed."""
-    c = configuration
+    c, task = configuration, TASKS[configuration.task]
     keras.utils.set_random_seed(c.seed)
-    task, method = TASKS[c.task], METHODS[c.method]
     # An open number of steps, so that the weights serve at any delay.
     inputs = keras.Input((None, task.channels))
-    states = recurrent_layer(c, return_sequences=task.every_step, name=RECURRENT)(inputs)
+    options: dict[str, Any] = {"return_sequences": task.every_step, "name": RECURRENT}
+    if c.network.endswith("-detach"):
+        options |= {"detach_rate": c.detach_rate, "detach": c.network[0]}
+    states = NETWORKS[c.network](c.units, **options)(inputs)
     initializer = "glorot_uniform"
-    if method.network == "rate-rnn":
+    if c.network == "rate-rnn":
         # As in the released code of the flossing paper: N(0, 1), not scaled by 1/√units.
         initializer = keras.initializers.RandomNormal(stddev=1.0)
     readout = keras.layers.Dense(
         task.outputs, kernel_initializer=initializer, name="readout"
     )
     joint = {}
-    if method.flossing == "joint":
-        joint = {"strength": c.strength, "joint": c.flossing()}
+    if c.flossing == "joint":
+        joint = {"strength": c.strength, "joint": c.keywords()}
     model = FlossingModel(inputs, readout(states), **joint)
     clip = {"global_clipnorm" if c.clip == "global" else "clipnorm": c.clipnorm}
     model.compile(
@@ -39,14 +57,3 @@ def build(configuration):
         flossing_optimizer=keras.optimizers.Adam(c.flossing_learning_rate),
     )
     return model
-
-
-def recurrent_layer(configuration, **options):
-    """The recurrent layer of the configuration's method."""
-    network, units = METHODS[configuration.method].network, configuration.units
-    if network == "rate-rnn":
-        return RateRNN(units, **options)
-    if network == "lstm":
-        return keras.layers.LSTM(units, **options)
-    detach = {"h-detach": "h", "c-detach": "c"}[network]
-    return HDetachLSTM(units, configuration.detach_rate, detach, **options)

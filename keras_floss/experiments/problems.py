@@ -1,38 +1,24 @@
 """The tasks of the command line: data, how well a network does, and fit knobs."""
 
+from __future__ import annotations
+
 import dataclasses
-import functools
-import typing
+from collections.abc import Callable
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_floss import tasks
-from keras_floss.utils.autotune import without_autotune
 
+if TYPE_CHECKING:
+    from keras_floss.experiments.configuration import Configuration
 
-def _bit_loss():
-    return keras.losses.BinaryCrossentropy(from_logits=True)
-
-
-def _bit_accuracy():
-    return keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")
-
-
-def _class_loss():
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def _class_accuracy():
-    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-
-
-def _copying_accuracy():
-    return keras.metrics.MeanMetricWrapper(tasks.copying_accuracy, name="accuracy")
-
-
-def _error():
-    return keras.metrics.MeanSquaredError(name="error")
+# Bits, of which each has an output.
+_bit_loss = partial(keras.losses.BinaryCrossentropy, from_logits=True)
+_bit_accuracy = partial(keras.metrics.BinaryAccuracy, threshold=0.0, name="accuracy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,46 +37,59 @@ class Task:
         measure: `"accuracy"`, `"test_accuracy"` or `"error"`, a mean square.
         chance: the measure of the best guess without memory.
         thresholds: values of the measure; how many updates they took is in the table.
-        methods: those that it is usually learned with.
+        arms: what is usually compared: networks, `network+flossing` where flossed.
         knob: which knob says how long it is, `"delay"`, `"length"` or none.
         defaults: knobs whose default differs from that of `Configuration`.
     """
 
-    data: typing.Callable
-    test: typing.Callable | None = None
-    steps: typing.Callable = lambda configuration: configuration.length
+    data: Callable[[Configuration, int], tf.data.Dataset]
+    test: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+    steps: Callable[[Configuration], int] = lambda configuration: configuration.length
     channels: int = 1
     outputs: int = 1
     every_step: bool = True
-    loss: typing.Callable = _bit_loss
-    metric: typing.Callable = _bit_accuracy
+    loss: Callable[[], keras.Loss] = _bit_loss
+    metric: Callable[[], keras.Metric] = _bit_accuracy
     measure: str = "accuracy"
     chance: float = 0.5
-    thresholds: tuple = ()
-    methods: tuple = ("none", "pre", "periodic", "adaptive", "joint")
+    thresholds: tuple[float, ...] = ()
+    arms: tuple[str, ...] = (
+        "rate-rnn",
+        "rate-rnn+pre",
+        "rate-rnn+periodic",
+        "rate-rnn+adaptive",
+        "rate-rnn+joint",
+        "simple-rnn",
+        "gru",
+    )
     knob: str = "delay"
-    defaults: dict = dataclasses.field(default_factory=dict)
+    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
-    def label(self):
+    def label(self) -> str:
         """The measure in words."""
         return self.measure.replace("_", " ")
 
 
-def _delay(make, **settings):
+def _delay(make: Callable[..., tf.data.Dataset], **settings: Any) -> Task:
     """A task of `keras_floss.tasks.delays`."""
 
-    def data(configuration, seed):
-        c = configuration
+    def data(c: Configuration, seed: int) -> tf.data.Dataset:
         levels = {"levels": c.levels} if make is tasks.hierarchical_xor else {}
         return make(c.delay, length=c.length, batch_size=c.batch_size, seed=seed, **levels)
 
     return Task(data, **settings)
 
 
+_error: dict[str, Any] = {
+    "loss": keras.losses.MeanSquaredError,
+    "metric": partial(keras.metrics.MeanSquaredError, name="error"),
+    "measure": "error",
+}
+_class_loss = partial(keras.losses.SparseCategoricalCrossentropy, from_logits=True)
 # Units, batch and clipping are those of the released code of h-detach. The leading
 # exponents of an LSTM are those of its units: the others, of h, are far below.
-H_DETACH = {
+_h_detach: dict[str, Any] = {
     "units": 128,
     "batch_size": 100,
     "clip": "global",
@@ -98,24 +97,28 @@ H_DETACH = {
     "k": 128,
     "flossing_steps": 100,
 }
-LSTM_METHODS = ("lstm", "h-detach", "preflossed-lstm", "both")
+_lstms = ("lstm", "lstm+pre", "h-detach", "h-detach+pre", "simple-rnn", "gru")
 
 
-def _pixels(load, permutation_seed, steps, **defaults):
+def _pixels(
+    load: Callable[[int | None], Any],
+    permutation_seed: int | None,
+    steps: int,
+    **knobs: Any,
+) -> Task:
     """A task of `keras_floss.tasks.pixels`."""
+    parts = cache(lambda: load(permutation_seed))
 
-    @functools.cache
-    def parts():
-        return load(permutation_seed)
-
-    def data(configuration, seed):
-        x, y = parts()[0]
+    def data(c: Configuration, seed: int) -> tf.data.Dataset:
+        x, y = map(tf.constant, parts()[0])
         order = tf.data.Dataset.range(len(x)).shuffle(len(x), seed).repeat()
-        images = tf.constant(x), tf.constant(y)
-        batches = order.batch(configuration.batch_size).map(
-            lambda index: tuple(tf.gather(each, index) for each in images)
+        batches = order.batch(c.batch_size).map(
+            lambda index: (tf.gather(x, index), tf.gather(y, index))
         )
-        return without_autotune(batches)
+        # Whoever drops the iterator would wait for the thread that tunes, for seconds.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return batches.with_options(options)
 
     return Task(
         data,
@@ -124,12 +127,12 @@ def _pixels(load, permutation_seed, steps, **defaults):
         outputs=10,
         every_step=False,
         loss=_class_loss,
-        metric=_class_accuracy,
+        metric=partial(keras.metrics.SparseCategoricalAccuracy, name="accuracy"),
         measure="test_accuracy",
         chance=0.1,
-        methods=LSTM_METHODS,
+        arms=_lstms,
         knob="",
-        defaults={**H_DETACH, **defaults},
+        defaults={**_h_detach, **knobs},
     )
 
 
@@ -137,42 +140,30 @@ TASKS = {
     "delayed-copy": _delay(tasks.delayed_copy),
     "temporal-xor": _delay(tasks.temporal_xor),
     "hierarchical-xor": _delay(tasks.hierarchical_xor),
-    "continuous-xor": _delay(
-        tasks.continuous_xor,
-        loss=keras.losses.MeanSquaredError,
-        metric=_error,
-        measure="error",
-        chance=1 / 18,
-    ),
+    "continuous-xor": _delay(tasks.continuous_xor, chance=1 / 18, **_error),
     "spatial-xor": _delay(tasks.spatial_xor, channels=3),
     "copying": Task(
         lambda c, seed: tasks.copying_memory(c.delay, c.batch_size, seed),
         steps=lambda c: c.delay + 20,
         outputs=9,
         loss=_class_loss,
-        metric=_copying_accuracy,
+        metric=partial(
+            keras.metrics.MeanMetricWrapper, tasks.copying_accuracy, name="accuracy"
+        ),
         chance=1 / 8,
         thresholds=(0.5, 0.9),
-        methods=LSTM_METHODS,
-        defaults={
-            **H_DETACH,
-            "delay": 10,
-            "window": 30,
-            "warmup": 10,
-            "updates": 10000,
-        },
+        arms=_lstms,
+        defaults={**_h_detach, "delay": 10, "window": 30, "warmup": 10, "updates": 10000},
     ),
     "adding": Task(
         lambda c, seed: tasks.adding_problem(c.length, c.batch_size, seed),
         channels=2,
         every_step=False,
-        loss=keras.losses.MeanSquaredError,
-        metric=_error,
-        measure="error",
         chance=1 / 6,
-        methods=LSTM_METHODS,
+        arms=_lstms,
         knob="length",
-        defaults={**H_DETACH, "length": 100},
+        defaults={**_h_detach, "length": 100},
+        **_error,
     ),
     "digits": _pixels(tasks.sequential_digits, None, 64),
     "permuted-digits": _pixels(tasks.sequential_digits, 0, 64),

@@ -1,20 +1,21 @@
-"""Trains one network on one task with one method."""
+"""Trains one network on one task, flossed or not."""
 
 import csv
 import dataclasses
 import json
+import os
 import pathlib
 import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from keras_floss import FlossingModel
 from keras_floss.callbacks import AdaptiveFlossing, PeriodicFlossing, Preflossing
-from keras_floss.experiments.configuration import (
-    METHODS,
-    UPDATES_PER_REPORT,
-    Configuration,
-)
+from keras_floss.experiments.configuration import UPDATES_PER_REPORT, Configuration
 from keras_floss.experiments.network import RECURRENT, build
 from keras_floss.experiments.problems import TASKS
 
@@ -40,22 +41,22 @@ class Result:
     """
 
     configuration: Configuration
-    model: keras.Model
-    history: dict
-    flossing: dict
-    spectra: dict
+    model: FlossingModel
+    history: dict[str, list[float]]
+    flossing: dict[str, list[float]]
+    spectra: dict[str, np.ndarray]
     seconds: float
 
     @property
-    def measure(self):
+    def measure(self) -> float:
         """The last accuracy of the run, or error."""
         return self.history[TASKS[self.configuration.task].measure][-1]
 
-    def save(self, folder):
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `configuration.json`, `history.csv`, `flossing.csv` and the weights."""
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(dataclasses.asdict(self.configuration), indent=2)
+        text = json.dumps(self.configuration.as_dict(), indent=2)
         (folder / "configuration.json").write_text(text + "\n")
         _write_csv(folder / "history.csv", self.history)
         if self.flossing:
@@ -64,24 +65,31 @@ class Result:
         self.model.save_weights(folder / "model.weights.h5")
 
 
-def flossing_callbacks(configuration):
-    """The callbacks of the configuration's method."""
-    c, when = configuration, METHODS[configuration.method].flossing
-    if when in ("none", "joint"):
+def flossing_callbacks(configuration: Configuration) -> list[keras.callbacks.Callback]:
+    """The callbacks that floss as the configuration says."""
+    c = configuration
+    if c.flossing in ("none", "joint"):
         return []
-    data, settings = c.data(FLOSSING_STREAM), c.flossing()
+    data, settings = c.data(FLOSSING_STREAM), c.keywords()
     callbacks = [Preflossing(data, c.flossing_steps, **settings)]
-    if when == "periodic":
-        schedule = (c.flossing_every, c.flossing_steps, c.flossing_times)
-        callbacks.append(PeriodicFlossing(data, *schedule, **settings))
-    if when == "adaptive":
+    if c.flossing == "periodic":
+        every, times = c.flossing_every, c.flossing_times
+        again = PeriodicFlossing(data, every, c.flossing_steps, times, **settings)
+        callbacks.append(again)
+    if c.flossing == "adaptive":
+        every, tolerance = c.adaptive_every, c.adaptive_tolerance
         steps, until = c.adaptive_steps, c.adaptive_until
-        schedule = (c.adaptive_every, c.adaptive_tolerance, steps, until)
-        callbacks.append(AdaptiveFlossing(data, *schedule, **settings))
+        again = AdaptiveFlossing(data, every, tolerance, steps, until, **settings)
+        callbacks.append(again)
     return callbacks
 
 
-def run(configuration, *, callbacks=(), verbose="auto"):
+def run(
+    configuration: Configuration,
+    *,
+    callbacks: Iterable[keras.callbacks.Callback] = (),
+    verbose: int | str = "auto",
+) -> Result:
     """Builds, flosses and trains a network.
 
     Args:
@@ -94,9 +102,10 @@ def run(configuration, *, callbacks=(), verbose="auto"):
     """
     start = time.perf_counter()
     model = build(configuration)
-    test = TASKS[configuration.task].test
+    task, settings = TASKS[configuration.task], configuration.settings
     sample = next(iter(configuration.data(SPECTRUM_STREAM)))[0][:4]
-    spectra = Spectra(sample, configuration.warmup)
+    warmup = settings.warmup_of(settings.window or task.steps(configuration))
+    spectra = Spectra(sample, warmup)
     flossing = flossing_callbacks(configuration)
     steps = min(configuration.updates, UPDATES_PER_REPORT)
     fit = model.fit(
@@ -104,7 +113,7 @@ def run(configuration, *, callbacks=(), verbose="auto"):
         epochs=configuration.updates // steps,
         steps_per_epoch=steps,
         shuffle=False,
-        validation_data=test() if test else None,
+        validation_data=task.test() if task.test else None,
         validation_batch_size=configuration.batch_size,
         callbacks=[*flossing, spectra, *callbacks],
         verbose=verbose,
@@ -127,35 +136,37 @@ def run(configuration, *, callbacks=(), verbose="auto"):
 class Spectra(keras.callbacks.Callback):
     """Records the spectrum before and after flossing, and after training."""
 
-    def __init__(self, inputs, warmup):
+    def __init__(self, inputs: tf.Tensor, warmup: int) -> None:
         super().__init__()
         self.inputs = inputs
         self.warmup = warmup
-        self.spectra = {}
+        self.spectra: dict[str, np.ndarray] = {}
 
-    def _record(self, stage):
+    def _record(self, stage: str) -> None:
         spectrum = self.model.lyapunov_spectrum(self.inputs, warmup=self.warmup)
         self.spectra[stage] = np.mean(spectrum[RECURRENT], axis=0)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         self._record("initial")
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: int, logs: Mapping[str, Any] | None = None
+    ) -> None:
         # After every callback's `on_epoch_begin`, where flossing is done.
         if "flossed" not in self.spectra:
             self._record("flossed")
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         self._record("trained")
 
 
-def _joined(histories):
+def _joined(histories: list[dict[str, list[float]]]) -> dict[str, list[float]]:
     """One history of several, one after the other."""
-    names = histories[0] if histories else ()
+    names = histories[0] if histories else {}
     return {name: [x for h in histories for x in h[name]] for name in names}
 
 
-def _write_csv(path, columns):
+def _write_csv(path: pathlib.Path, columns: Mapping[str, Iterable[float]]) -> None:
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)

@@ -1,21 +1,32 @@
 """What `keras-floss spectrum` says of a saved model."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import math
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_floss import plots
+from keras_floss import (
+    RecurrentInputs,
+    condition_number,
+    lyapunov_statistics,
+    plots,
+    recurrent_inputs,
+)
+from keras_floss.experiments.configuration import check
 from keras_floss.experiments.inputs import first_line, inputs_of, load, read
 from keras_floss.experiments.output import check_picture, picture_format
 from keras_floss.experiments.verdict import verdict
-from keras_floss.lyapunov import ConditionNumber, condition_number, lyapunov_statistics
-from keras_floss.recurrent.cells import CellMap
-from keras_floss.recurrent.recording import by_run, choose_layers, record, recurrent_layers
-from keras_floss.utils.checks import check_positive_int
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Numbers that the step Jacobians of a sequence may take in memory.
 AT_MOST = 2**27
@@ -41,28 +52,35 @@ class LayerReport:
     layer: str
     states: int
     steps: int
-    exponents: list
-    standard_error: list
+    exponents: list[float]
+    standard_error: list[float]
     dimension: float
-    horizons: list
-    condition: ConditionNumber
+    horizons: list[int]
+    condition: Any
     verdict: str
 
-    def log10_condition(self):
+    def log10_condition(self) -> np.ndarray:
         """The decimal logarithm of the condition number at each horizon, over k."""
         return self.condition.log_measured[0, :, -1] / math.log(10)
 
-    def json(self):
+    def json(self) -> dict[str, Any]:
         """The report as what JSON has: what is not finite is null."""
         fields = dataclasses.asdict(self)
         del fields["condition"]
         fields["log10_condition"] = self.log10_condition().tolist()
-        return {name: _plain(value) for name, value in fields.items()}
+        return json.loads(json.dumps(fields), parse_constant=lambda name: None)
 
 
 def spectrum(
-    model, data, sequences=4, k=None, warmup=0, layers=None, as_json=False, picture=None
-):
+    model: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    sequences: int = 4,
+    k: int | None = None,
+    warmup: int = 0,
+    layers: Sequence[str] | None = None,
+    as_json: bool = False,
+    picture: str | os.PathLike[str] | None = None,
+) -> list[LayerReport]:
     """Prints the spectra of the recurrent layers of a saved model, and what they mean.
 
     Args:
@@ -79,15 +97,20 @@ def spectrum(
     Returns:
         A list of `LayerReport`.
     """
-    check_positive_int("sequences", sequences)
+    check("sequences", sequences)
     if picture:
-        plots.require_matplotlib()
         check_picture(picture)
-    model = load(model)
-    inputs = inputs_of(model, read(data), sequences, data)
-    reports = [
-        report(name, call, k, warmup) for name, call in calls(model, inputs, layers).items()
-    ]
+    loaded = load(model)
+    inputs = inputs_of(loaded, read(data), sequences, data)
+    try:
+        found = recurrent_inputs(loaded, inputs, layers=layers)
+    except (LookupError, TypeError, tf.errors.OpError) as error:
+        shapes = keras.tree.map_structure(lambda a: a.shape, inputs)
+        raise ValueError(
+            f"The model `{loaded.name}` cannot be called on inputs of shape {shapes}: "
+            f"{first_line(error)}"
+        ) from error
+    reports = [report(name, each, k, warmup) for name, each in found.items()]
     if as_json:
         print(json.dumps([each.json() for each in reports], indent=2))
     else:
@@ -99,27 +122,13 @@ def spectrum(
     return reports
 
 
-def calls(model, inputs, layers=None):
-    """`{name: Run}` of the recurrent layers when the model gets these inputs."""
-    inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
-    available = choose_layers(recurrent_layers(model), layers)
-    try:
-        return by_run(record(model, inputs, available)[0])
-    except (LookupError, TypeError, tf.errors.OpError) as error:
-        shapes = keras.tree.map_structure(lambda a: tuple(a.shape), inputs)
-        raise ValueError(
-            f"The model `{model.name}` cannot be called on inputs of shape {shapes}: "
-            f"{first_line(error)}"
-        ) from error
-
-
-def report(name, call, k=None, warmup=0):
-    """The `LayerReport` of one `Run`."""
-    states = CellMap(call.layer.cell, name).dim
-    steps = call.inputs.shape[1]
+def report(
+    name: str, given: RecurrentInputs, k: int | None = None, warmup: int = 0
+) -> LayerReport:
+    """The report on one layer, given what it runs over."""
+    states, steps = given.states, given.inputs.shape[1]
     k = None if k is None else min(k, states)
-    arguments = {"initial_state": call.initial_state, "mask": call.mask, "warmup": warmup}
-    statistics = lyapunov_statistics(call.layer, call.inputs, k, **arguments)
+    statistics = lyapunov_statistics(**given._asdict(), k=k, warmup=warmup)
     used = ~np.isnan(statistics.exponents).all(axis=-1)
     if not used.any():
         raise ValueError(
@@ -133,21 +142,15 @@ def report(name, call, k=None, warmup=0):
     between = spread / np.sqrt(max(used.sum() - 1, 1))
 
     first = int(np.argmax(used))
-    valid = steps if call.mask is None else int(np.sum(call.mask[first]))
+    _, *one = keras.tree.map_structure(
+        lambda a: a[first : first + 1] if tf.is_tensor(a) else a, given
+    )
+    inputs, state, mask = one
+    valid = steps if mask is None else int(np.sum(mask))
     longest = max(1, min(valid - warmup, AT_MOST // states**2))
     horizons = np.unique(np.linspace(1, longest, HORIZONS).round().astype(int)).tolist()
-    inputs, state, mask = keras.tree.map_structure(
-        lambda a: None if a is None else a[first : first + 1],
-        (call.inputs, call.initial_state, call.mask),
-    )
     condition = condition_number(
-        call.layer,
-        inputs,
-        horizons,
-        k,
-        initial_state=state,
-        mask=mask,
-        warmup=warmup,
+        given.rnn, inputs, horizons, k, initial_state=state, mask=mask, warmup=warmup
     )
     return LayerReport(
         name,
@@ -162,9 +165,8 @@ def report(name, call, k=None, warmup=0):
     )
 
 
-def text(report):
+def text(r: LayerReport) -> str:
     """A report as lines of text."""
-    r = report
     shown = sorted({0, 1, 2, len(r.exponents) // 2, len(r.exponents) - 1})
     lines = [
         f"{r.layer}: {r.states} states, {r.steps} time steps; exponents per time step",
@@ -181,18 +183,9 @@ def text(report):
     return "\n".join(lines)
 
 
-def draw(reports):
+def draw(reports: Sequence[LayerReport]) -> Figure:
     """Spectra, and condition numbers over the horizon."""
     figure, (left, right) = plots.figure(columns=2)
     plots.spectra({r.layer: r.exponents for r in reports}, ax=left)
     plots.condition_numbers({r.layer: (r.horizons, r.condition) for r in reports}, ax=right)
     return figure
-
-
-def _plain(value):
-    """Numbers, or a list of them, with None for what is not finite."""
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

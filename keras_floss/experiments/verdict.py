@@ -1,12 +1,13 @@
 """What exponents mean for a gradient, in a sentence or two."""
 
 import math
+from collections.abc import Sequence
 
 # A factor that an optimiser does not make up for.
 LOST = 1e3
 
 
-def verdict(exponents, steps):
+def verdict(exponents: Sequence[float], steps: int) -> str:
     """What exponents mean for a gradient that is to go back over so many steps."""
     first, last = exponents[0], exponents[-1]
     over = f"over {steps} steps"
@@ -34,7 +35,7 @@ def verdict(exponents, steps):
     )
 
 
-def _power(exponent, steps):
+def _power(exponent: float, steps: int) -> str:
     """`exp(exponent · steps)` as a power of ten."""
     if math.isinf(exponent):
         return "without bound"
