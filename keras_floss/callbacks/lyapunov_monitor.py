@@ -10,8 +10,7 @@ from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.callbacks.monitor_pictures import pictures
 from keras_floss.callbacks.update_clock import make_clock
 from keras_floss.diagnostics.gradient_norms import gradient_norms
-from keras_floss.diagnostics.input_gradients import gradient_ends
-from keras_floss.diagnostics.task_gradient import look_at_gradient
+from keras_floss.diagnostics.task_gradient import input_gradient
 from keras_floss.flossing.engine import Flosser
 from keras_floss.flossing.flossing import Flossing
 from keras_floss.recurrent.fixed_batch import fixed_batch
@@ -33,7 +32,8 @@ class LyapunovMonitor(FreshStart):
     - `lost_directions`: number of exponents that are −∞ or NaN, mean over the sequences.
     - `gradient_first`, `gradient_last`, where there are targets: the norm of the gradient
       of the task's loss in the inputs of the layer at the first and at the last valid
-      step. The gradient vanishes on its way where the first is much smaller.
+      step (`gradient_norms` has it in the states, at every step). The gradient vanishes
+      on its way where the first is much smaller.
 
     It counts updates or epochs as `PeriodicFlossing` does: from one `fit` of a model to
     the next, and from 0, with an empty `history`, for another model.
@@ -164,7 +164,7 @@ class LyapunovMonitor(FreshStart):
 
     def look(self, time):
         """Adds an entry to `history`; `time` is what is written beside it."""
-        values = {"time": time, **self._exponents(), **self._gradient_norms()}
+        values = {"time": time, **self._exponents(), **self._input_gradient()}
         for name, value in values.items():
             self.history.setdefault(name, []).append(value)
         if self._writer is not None:
@@ -194,11 +194,10 @@ class LyapunovMonitor(FreshStart):
             values[f"{name}/exponents"] = (used if len(used) else exponents).mean(axis=0)
         return values
 
-    def _gradient_norms(self):
+    def _input_gradient(self):
         if len(self.data) == 1:
             return {}
-        layers = self.flossing.layers
-        ends = look_at_gradient(gradient_ends, self.model, layers, self.data)
+        ends = input_gradient(self.model, self.data, self.flossing.layers)
         values = {}
         for name, (first, last) in ends.items():
             prefix = f"{name}/" if len(ends) > 1 else ""
