@@ -16,10 +16,13 @@ if keras.backend.backend() != "tensorflow":
 
 from keras_floss import callbacks, layers, plots, tasks
 from keras_floss._version import __version__
-from keras_floss.diagnostics import gradient_norms
+from keras_floss.diagnostics import GradientNorms, KernelGradient, gradient_norms
 from keras_floss.flossing.flossing import Flossing
 from keras_floss.layers import LyapunovRegularizer
 from keras_floss.lyapunov import (
+    ConditionNumber,
+    LSTMJacobianPaths,
+    LyapunovStatistics,
     condition_number,
     jacobian_singular_values,
     lstm_jacobian_paths,
@@ -32,9 +35,14 @@ from keras_floss.models import FlossingModel
 from keras_floss.recurrent.recurrent_inputs import RecurrentInputs, recurrent_inputs
 
 __all__ = [
+    "ConditionNumber",
     "Flossing",
     "FlossingModel",
+    "GradientNorms",
+    "KernelGradient",
+    "LSTMJacobianPaths",
     "LyapunovRegularizer",
+    "LyapunovStatistics",
     "RecurrentInputs",
     "__version__",
     "callbacks",

@@ -10,4 +10,5 @@ from keras_floss.lyapunov.singular_values import condition_number as condition_n
 from keras_floss.lyapunov.singular_values import (
     jacobian_singular_values as jacobian_singular_values,
 )
+from keras_floss.lyapunov.statistics import LyapunovStatistics as LyapunovStatistics
 from keras_floss.lyapunov.statistics import lyapunov_statistics as lyapunov_statistics

@@ -18,7 +18,13 @@ keras_floss.Flossing(windwo=55)  # E: call-arg
 keras_floss.Flossing(qr_interval="often")  # E: arg-type
 keras_floss.Flossing().k = 8  # E: misc
 
+keras_floss.lyapunov_exponents(lstm, x, k="all")  # E: arg-type
 keras_floss.lyapunov_exponents(lstm, x, 8, 20)  # E: call-arg
+keras_floss.lyapunov_statistics(lstm, x).standard_errors  # E: attr-defined
+keras_floss.condition_number(lstm, x).measured  # E: attr-defined
+keras_floss.gradient_norms(keras.Model(), x)["lstm"].norm  # E: attr-defined
+keras_floss.lyapunov_exponents(lstm, x, orthonormalization="qr")  # E: arg-type
+keras_floss.set_memory_limit("1 GiB")  # E: arg-type
 keras_floss.lyapunov_exponent(lstm, x)  # E: attr-defined
 
 layers.HDetachLSTM()  # E: call-arg
