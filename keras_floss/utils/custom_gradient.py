@@ -23,7 +23,7 @@ def tie_gradients():
 
 
 def custom_gradient(function):
-    """As `tf.custom_gradient`, but for what the module says."""
+    """`tf.custom_gradient`, whose registry does not hold the graph."""
     with_gradient = tf.custom_gradient(function)
 
     @tf.autograph.experimental.do_not_convert
