@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from keras_floss import plots
 from keras_floss.experiments.configuration import Configuration, check
-from keras_floss.experiments.output import aligned, check_folder, staged
+from keras_floss.experiments.output import Path, aligned, check_folder, staged
 from keras_floss.experiments.problems import TASKS
 from keras_floss.experiments.run import FILES, run
 
@@ -32,7 +32,7 @@ def compare(
     configuration: Configuration,
     arms: Sequence[str] = (),
     seeds: int = 2,
-    output: str | os.PathLike[str] = "keras-floss-compare",
+    output: Path = "keras-floss-compare",
     jobs: int = 1,
 ) -> dict[str, list[dict[str, Any]]]:
     """Runs each arm with each seed; prints a table and draws a picture.
@@ -56,7 +56,7 @@ def compare(
     check("jobs", jobs, AT_MOST)
     plots.figure()  # raises where there is no matplotlib
     output = pathlib.Path(output)
-    # All of them before the first is run, for what is wrong with one of them.
+    # All before the first run, so that what is wrong with any is said at once.
     configurations = {}
     for arm in arms or TASKS[configuration.task].arms:
         network, _, flossing = arm.partition("+")
@@ -80,7 +80,7 @@ def compare(
             f"in {output}, if this is interrupted.",
             flush=True,
         )
-        # From memory: another `compare` may have put other runs there meanwhile.
+        # Not read back: another `compare` may have put other runs there meanwhile.
         runs.update(zip(todo, _run_all(todo.values(), jobs), strict=True))
     histories: dict[str, list[dict[str, Any]]] = {}
     for (arm, _), history in runs.items():
@@ -136,10 +136,10 @@ def _run(configuration: Configuration, folder: pathlib.Path, jobs: int) -> dict[
     """One run, in a process of its own where there are several jobs."""
     if jobs > 1:
         threads = max(1, (os.cpu_count() or 1) // jobs)
-        # An error says that the process has run one before, with so many threads.
+        # Raises where the process has done a run before, with this number of threads.
         with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(threads)
-    # By another `compare`, meanwhile.
+    # Another `compare` may have done it meanwhile.
     if done := read(configuration, folder):
         return done
     result = run(configuration, verbose=0)
@@ -152,7 +152,7 @@ def _run(configuration: Configuration, folder: pathlib.Path, jobs: int) -> dict[
             "came_to": came_to,
             "checksums": {p.name: zlib.crc32(p.read_bytes()) for p in part.iterdir()},
         }
-        # The last in the order of names: a run without it was interrupted.
+        # Moved last, in order of names: a run without it was interrupted.
         (part / DONE).write_text(json.dumps(done, indent=2) + "\n")
     print(
         f"{configuration.arm}, seed {configuration.seed}: "

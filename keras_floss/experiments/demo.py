@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ import keras
 from keras_floss import plots
 from keras_floss.experiments.configuration import Configuration
 from keras_floss.experiments.network import RECURRENT
-from keras_floss.experiments.output import aligned, check_folder
+from keras_floss.experiments.output import Path, aligned, check_folder
 from keras_floss.experiments.run import Result, run
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ LEARNED, AT_LEAST, AT_MOST = 0.95, 400, 1000
 
 
 def demo(
-    output: str | os.PathLike[str] = ".", seed: int = 0, verbose: int | str = "auto"
+    output: Path = ".", seed: int = 0, verbose: int | str = "auto"
 ) -> tuple[Result, Result]:
     """Trains a network on a delayed copy as it is, and flossed; prints and draws both.
 

@@ -1,6 +1,5 @@
 """A saved model, and its inputs from a file."""
 
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +8,12 @@ import keras
 import numpy as np
 
 from keras_floss import FlossingModel
+from keras_floss.experiments.output import Path
 
 Arrays = Mapping[str, np.ndarray]
 
 
-def load(path: str | os.PathLike[str]) -> keras.Model:
+def load(path: Path) -> keras.Model:
     """The model in a file, not compiled: nothing is trained here."""
     _check_file(path)
     try:
@@ -21,13 +21,13 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
     except Exception as error:  # what a damaged file raises depends on where the damage is
         raise ValueError(
             f"{path} could not be loaded as a Keras model: it is none, or damaged, or has "
-            "layers of your own, which must be registered and imported: use "
-            "`keras_floss.lyapunov_statistics` in a script that does. Keras says: "
+            "layers of your own, which must be registered and imported. In that case use "
+            "`keras_floss.recurrent_inputs` in a script that does. Keras says: "
             f"{first_line(error)}"
         ) from error
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read(path: Path) -> dict[str, np.ndarray]:
     """`{name: array}` of an `.npz`; the array of an `.npy` is `arr_0`."""
     _check_file(path)
     try:
@@ -35,8 +35,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         arrays = {"arr_0": data} if isinstance(data, np.ndarray) else dict(data)
     except Exception as error:  # as above
         raise ValueError(
-            f"{path} must hold arrays of numbers, as numpy.save or numpy.savez write them: "
-            f"it does not, or is damaged. NumPy says: {first_line(error)}"
+            f"{path} must hold arrays of numbers, as numpy.save or numpy.savez write them. "
+            f"It does not, or is damaged. NumPy says: {first_line(error)}"
         ) from error
     if not arrays or not all(isinstance(a, np.ndarray) for a in arrays.values()):
         raise ValueError(
@@ -45,18 +45,16 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def inputs_of(
-    model: keras.Model, arrays: Arrays, sequences: int, path: str | os.PathLike[str]
-) -> Any:
+def inputs_of(model: keras.Model, arrays: Arrays, sequences: int, path: Path) -> Any:
     """The first sequences of the arrays, as the model takes its inputs.
 
-    Arrays are matched by name, those that `numpy.savez` was given without a name by their
-    order; an only array is the input of a model that has one. Of a model with a `call` of
-    its own no names are known: it gets an only array as it is, a list, or a dict.
+    Arrays are matched by name, or by their order where `numpy.savez` was given none. A
+    single array is the input of a model that has one. A model with a `call` of its own has
+    inputs without known names: it gets a single array as it is, a list, or a dict.
     """
     while isinstance(model, FlossingModel) and model.model is not None:
         model = model.model
-    # As it was given to `keras.Model`; a Sequential has none.
+    # As it was given to `keras.Model`; a Sequential model has none.
     structure = getattr(model, "input", getattr(model, "inputs", None))
     nested = keras.tree.is_nested
     by_key = isinstance(structure, dict) and not any(map(nested, structure.values()))
@@ -68,14 +66,15 @@ def inputs_of(
         arrays = _match(arrays, expected, by_key, path)
     for name, tensor in expected.items():
         _check_array(name, arrays[name], tensor, path)
-    # A batch of fixed size is wanted whole.
+    # A model with a fixed batch size takes no smaller batch.
     sizes = [tensor.shape[0] for tensor in expected.values() if tensor is not None]
     sequences = next(filter(None, sizes), sequences)
     arrays = {name: arrays[name][:sequences] for name in expected}
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(
-            f"{path} must hold as many sequences of each input. Received: {lengths}"
+            f"{path} must hold the same number of sequences for each input. "
+            f"Received: {lengths}"
         )
     if by_key:
         return arrays
@@ -86,7 +85,7 @@ def inputs_of(
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, or its kind; the rest is for who debugs."""
+    """What an error says, or its kind; the rest is for debugging."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -95,9 +94,7 @@ def _unnamed(arrays: Arrays) -> bool:
     return all(name == f"arr_{i}" for i, name in enumerate(arrays))
 
 
-def _match(
-    arrays: Arrays, expected: Mapping[str, Any], by_key: bool, path: str | os.PathLike[str]
-) -> Arrays:
+def _match(arrays: Arrays, expected: Mapping[str, Any], by_key: bool, path: Path) -> Arrays:
     """The arrays under the names of the inputs."""
     if set(expected) <= set(arrays):
         return arrays
@@ -126,7 +123,7 @@ def _check_array(name, array, tensor, path):
         raise ValueError(f"{path} holds no sequence: array `{name}` has the shape {shape}.")
     if wanted is None:
         return
-    # As Keras, which adds or drops a last axis of one.
+    # Keras, too, adds or drops a last axis of one.
     fits = any(
         len(each) == len(wanted)
         and all(w in (None, n) for w, n in zip(wanted[1:], each[1:], strict=True))

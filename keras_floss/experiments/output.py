@@ -1,20 +1,23 @@
-"""Where results go: found out before the work, and written whole."""
+"""Where results go: checked before the work, and written whole."""
 
 import contextlib
 import os
 import pathlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from keras_floss import plots
 
+Path: TypeAlias = str | os.PathLike[str]
 
-def check_folder(folder: str | os.PathLike[str], *names: str) -> None:
+
+def check_folder(folder: Path, *names: str) -> None:
     """Makes a folder; raises OSError where these files could not be written into it."""
     folder = pathlib.Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # By trying: the permissions alone do not tell.
+        # Tried, since the permissions alone do not tell.
         tempfile.TemporaryFile(dir=folder).close()
         for path in (folder / name for name in names):
             if path.exists():
@@ -23,7 +26,7 @@ def check_folder(folder: str | os.PathLike[str], *names: str) -> None:
         raise OSError(f"Results could not be written to {folder}: {error}") from error
 
 
-def check_picture(path: str | os.PathLike[str]) -> None:
+def check_picture(path: Path) -> None:
     """Raises where a picture could not be written: ValueError if its format is unknown."""
     path = pathlib.Path(path)
     known = plots.figure()[0].canvas.get_supported_filetypes()
@@ -32,24 +35,22 @@ def check_picture(path: str | os.PathLike[str]) -> None:
             f"{path} must be a picture of a kind that matplotlib writes: "
             f"{', '.join('.' + kind for kind in known)}."
         )
-    # A device is no place for a file, and need not let itself be opened twice.
+    # A device, /dev/stdout say, is not opened: it may let itself be opened only once.
     if not path.exists() or path.is_file() or path.is_dir():
         check_folder(path.parent, path.name)
 
 
-def picture_format(path: str | os.PathLike[str]) -> str:
+def picture_format(path: Path) -> str:
     """The format that the name of a picture asks for; PNG where it does not."""
     return pathlib.Path(path).suffix[1:].lower() or "png"
 
 
 @contextlib.contextmanager
-def staged(
-    folder: str | os.PathLike[str], names: Sequence[str] = ()
-) -> Iterator[pathlib.Path]:
-    """A folder to write into, whose files then come to `folder`, in the order of names.
+def staged(folder: Path, names: Sequence[str] = ()) -> Iterator[pathlib.Path]:
+    """A folder to write into, whose files are then moved to `folder`, in order of names.
 
-    Each comes in one stroke: whoever reads there, or is writing there too, meets no half
-    of a file. Of `names`, what is not written anew is taken away.
+    Each is moved in one stroke: whoever reads or writes there meanwhile never meets half a
+    file. Files of `names` that are not written are removed.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

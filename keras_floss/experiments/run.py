@@ -3,20 +3,18 @@
 import csv
 import dataclasses
 import json
-import os
 import pathlib
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_floss import FlossingModel
 from keras_floss.callbacks import AdaptiveFlossing, PeriodicFlossing, Preflossing
 from keras_floss.experiments.configuration import UPDATES_PER_REPORT, Configuration
 from keras_floss.experiments.network import RECURRENT, build
+from keras_floss.experiments.output import Path
 from keras_floss.experiments.problems import TASKS
 
 # What `Result.save` writes.
@@ -52,7 +50,7 @@ class Result:
         """The last accuracy of the run, or error."""
         return self.history[TASKS[self.configuration.task].measure][-1]
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
+    def save(self, folder: Path) -> None:
         """Writes `configuration.json`, `history.csv`, `flossing.csv` and the weights."""
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +103,19 @@ def run(
     task, settings = TASKS[configuration.task], configuration.settings
     sample = next(iter(configuration.data(SPECTRUM_STREAM)))[0][:4]
     warmup = settings.warmup_of(settings.window or task.steps(configuration))
-    spectra = Spectra(sample, warmup)
+    spectra: dict[str, np.ndarray] = {}
+
+    def look(stage: str) -> None:
+        if stage not in spectra:
+            spectrum = model.lyapunov_spectrum(sample, warmup=warmup)[RECURRENT]
+            spectra[stage] = np.mean(spectrum, axis=0)
+
+    looks = keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: look("initial"),
+        # After every callback's `on_epoch_begin`, where flossing is done.
+        on_train_batch_begin=lambda batch, logs: look("flossed"),
+        on_train_end=lambda logs: look("trained"),
+    )
     flossing = flossing_callbacks(configuration)
     steps = min(configuration.updates, UPDATES_PER_REPORT)
     fit = model.fit(
@@ -115,7 +125,7 @@ def run(
         shuffle=False,
         validation_data=task.test() if task.test else None,
         validation_batch_size=configuration.batch_size,
-        callbacks=[*flossing, spectra, *callbacks],
+        callbacks=[*flossing, looks, *callbacks],
         verbose=verbose,
     )
     history = {
@@ -123,47 +133,13 @@ def run(
         **{name.replace("val_", "test_"): values for name, values in fit.history.items()},
     }
     passes = keras.tree.flatten([callback.history for callback in flossing])
+    flossed = {
+        name: [value for each in passes for value in each.history[name]]
+        for name in (passes[0].history if passes else ())
+    }
     return Result(
-        configuration,
-        model,
-        history,
-        _joined([each.history for each in passes]),
-        spectra.spectra,
-        time.perf_counter() - start,
+        configuration, model, history, flossed, spectra, time.perf_counter() - start
     )
-
-
-class Spectra(keras.callbacks.Callback):
-    """Records the spectrum before and after flossing, and after training."""
-
-    def __init__(self, inputs: tf.Tensor, warmup: int) -> None:
-        super().__init__()
-        self.inputs = inputs
-        self.warmup = warmup
-        self.spectra: dict[str, np.ndarray] = {}
-
-    def _record(self, stage: str) -> None:
-        spectrum = self.model.lyapunov_spectrum(self.inputs, warmup=self.warmup)
-        self.spectra[stage] = np.mean(spectrum[RECURRENT], axis=0)
-
-    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        self._record("initial")
-
-    def on_train_batch_begin(
-        self, batch: int, logs: Mapping[str, Any] | None = None
-    ) -> None:
-        # After every callback's `on_epoch_begin`, where flossing is done.
-        if "flossed" not in self.spectra:
-            self._record("flossed")
-
-    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        self._record("trained")
-
-
-def _joined(histories: list[dict[str, list[float]]]) -> dict[str, list[float]]:
-    """One history of several, one after the other."""
-    names = histories[0] if histories else {}
-    return {name: [x for h in histories for x in h[name]] for name in names}
 
 
 def _write_csv(path: pathlib.Path, columns: Mapping[str, Iterable[float]]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss import (
+    ConditionNumber,
     RecurrentInputs,
     condition_number,
     lyapunov_statistics,
@@ -22,20 +22,20 @@ from keras_floss import (
 )
 from keras_floss.experiments.configuration import check
 from keras_floss.experiments.inputs import first_line, inputs_of, load, read
-from keras_floss.experiments.output import check_picture, picture_format
+from keras_floss.experiments.output import Path, check_picture, picture_format
 from keras_floss.experiments.verdict import verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Numbers that the step Jacobians of a sequence may take in memory.
+# How many numbers the step Jacobians of a sequence may take in memory.
 AT_MOST = 2**27
 HORIZONS = 20
 
 
 @dataclasses.dataclass
 class LayerReport:
-    """The exponents of a recurrent layer and what follows from them.
+    """The exponents of a recurrent layer, and what follows from them.
 
     Attributes:
         layer: its name.
@@ -56,7 +56,7 @@ class LayerReport:
     standard_error: list[float]
     dimension: float
     horizons: list[int]
-    condition: Any
+    condition: ConditionNumber
     verdict: str
 
     def log10_condition(self) -> np.ndarray:
@@ -64,7 +64,7 @@ class LayerReport:
         return self.condition.log_measured[0, :, -1] / math.log(10)
 
     def json(self) -> dict[str, Any]:
-        """The report as what JSON has: what is not finite is null."""
+        """The report as JSON holds it: what is not finite is None."""
         fields = dataclasses.asdict(self)
         del fields["condition"]
         fields["log10_condition"] = self.log10_condition().tolist()
@@ -72,14 +72,14 @@ class LayerReport:
 
 
 def spectrum(
-    model: str | os.PathLike[str],
-    data: str | os.PathLike[str],
+    model: Path,
+    data: Path,
     sequences: int = 4,
     k: int | None = None,
     warmup: int = 0,
     layers: Sequence[str] | None = None,
     as_json: bool = False,
-    picture: str | os.PathLike[str] | None = None,
+    picture: Path | None = None,
 ) -> list[LayerReport]:
     """Prints the spectra of the recurrent layers of a saved model, and what they mean.
 

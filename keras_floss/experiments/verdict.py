@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-# A factor that an optimiser does not make up for.
+# A factor that no optimiser makes up for.
 LOST = 1e3
 
 
