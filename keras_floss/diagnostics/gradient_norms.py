@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_floss.diagnostics.task_gradient import state_gradient
 from keras_floss.recurrent.fixed_batch import build
-from keras_floss.utils.checks import check_dense
+from keras_floss.utils.checks import check_dense, check_eager
 from keras_floss.utils.typing import Arrays, Layers
 
 
@@ -95,8 +95,7 @@ def gradient_norms(
         exponents); [Kanuparthi, Arpit et al., ICLR 2019](https://arxiv.org/abs/1810.03023)
         (the two paths)
     """
-    if not tf.executing_eagerly():
-        raise ValueError("`gradient_norms` gives NumPy arrays: call it eagerly.")
+    check_eager("gradient_norms")
     check_dense(x)
     x, y, sample_weight = keras.tree.map_structure(
         lambda a: None if a is None else tf.convert_to_tensor(a), (x, y, sample_weight)

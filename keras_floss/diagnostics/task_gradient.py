@@ -23,21 +23,9 @@ from keras_floss.utils.traces import call_kept
 from keras_floss.utils.typing import Layers
 
 
-class InputGradient(typing.NamedTuple):
-    """Norms of the gradient of a task's loss in the inputs of a recurrent layer.
-
-    Attributes:
-        first: scalar tensor. At the first valid step, over all sequences together.
-        last: scalar tensor. At the last valid step.
-    """
-
-    first: tf.Tensor
-    last: tf.Tensor
-
-
 def input_gradient(
     model: keras.Model, data: tuple, layers: Layers | None = None
-) -> dict[str, InputGradient]:
+) -> dict[str, list[tf.Tensor]]:
     """The gradient of the task's loss in the inputs of recurrent layers, at both ends.
 
     `gradient_norms` has it in the states, at every step.
@@ -48,7 +36,9 @@ def input_gradient(
         layers: names or layers. Defaults to None, all of them.
 
     Returns:
-        `{layer name: InputGradient}`; of a layer that runs several times the mean.
+        `{layer name: [first, last]}`: its norm at the first and at the last valid step of
+        each sequence, over all sequences together. Of a layer that runs several times, the
+        mean over the runs.
     """
     return _traced(_input_gradient, model, data, layers)
 
@@ -75,7 +65,7 @@ def _traced(function, model, data, layers):
     layers = choose_layers(recurrent_layers(model), layers)
     call = functools.partial(function, model, layers)
     with _unchanged_metrics(model):
-        # Of the loss that it was last compiled with: Keras makes a new one each time.
+        # Traced anew after each `compile`, which makes a new loss.
         return call_kept(model, (function, *layers), call, data, compiled_loss(model))
 
 
@@ -131,7 +121,7 @@ def _input_gradient(model, layers, *data):
     result = {}
     for name, runs in _at_calls(model, layers, *data)[0].items():
         ends = [_ends(run.join([d.inputs for d in calls]), run.mask) for run, calls in runs]
-        result[name] = InputGradient(*(sum(x) / len(ends) for x in zip(*ends, strict=True)))
+        result[name] = [sum(norms) / len(ends) for norms in zip(*ends, strict=True)]
     return result
 
 

@@ -54,13 +54,13 @@ def gram_schmidt(rows, before, small=False):
             lambda: lost_rank(rows, before, frame, factor),
         )
         out = tf.equal(diagonal(factor), 0)
-        # Of what is left of them only rounding is new, each time.
+        # What is left of such a row is rounding, and other rounding in each round.
         lost = (lost | ((sine <= ENOUGH) & tf.equal(i, MOST))) & ~out
-        # Not in the others either: from the beginning, without them.
+        # They must not be in the other rows either: start again without them.
         again, left = tf.reduce_any(lost), ~(lost | out)[..., None]
         frame = tf.where(again, tf.where(left, rows, zero), frame)
         factor = tf.where(again, tf.where(left, identity, zero), factor)
-        # NaN is not mended.
+        # No further round mends NaN.
         more = tf.where(tf.reduce_any(sine <= ENOUGH), 1, more - 1)
         more = tf.where(tf.reduce_any(sine <= graded) | (~good & tf.equal(i, 1)), 2, more)
         return tf.where(again, 1, i + 1), tf.where(again, 1, more), frame, factor
@@ -86,7 +86,7 @@ def _one_round(rows, factor, small):
     done = sweep(tf.concat([rows, before], axis=-1), size, dim)
     frame, factor = done[..., :dim], done[..., dim:]
     sine = diagonal(before) / (diagonal(factor) * length)
-    # Of comparisons, none of which holds for NaN: XLA's maximum may pass it over.
+    # No comparison holds for NaN, which XLA's maximum may pass over.
     short = tf.reduce_all(tf.abs(frame) < 0.5 / np.sqrt(dim), axis=-1)
     nothing = tf.reduce_all(tf.equal(frame, 0), axis=-1)
     sine = tf.where(short, tf.zeros_like(sine), sine)

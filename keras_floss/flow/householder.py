@@ -25,8 +25,8 @@ def householder(tangents, before, small=False):
 
 def _qr(tangents):
     """The frame, R of the tangents once each is divided by its size, and the sizes."""
-    # It squares without scaling: in float32 tangents of 1e-20 would count as zero, and
-    # those of 1e20 as infinite.
+    # TensorFlow's QR squares without scaling: in float32 tangents of 1e-20 would count as
+    # zero, and those of 1e20 as infinite.
     size = size_of(tangents)
     q, r = tf.linalg.qr(tf.linalg.matrix_transpose(tangents / size))
     return tf.linalg.matrix_transpose(q), r, size

@@ -46,7 +46,7 @@ def tangent_flow(step, weights, inputs, states, frame, schedule, memory_limit):
 
         def gradient(d_stretch, *_, variables=()):
             d_log = tf.where(counted & ~gone, d_stretch, zero)
-            # The frame and the state that are left at the end are not looked at.
+            # The loss does not depend on the frame and the state after the last step.
             end = Cotangents.none(states, frame, weights, list(variables))
             d_inputs, d = backward(
                 step, weights, inputs, record, d_log, schedule, end, variables

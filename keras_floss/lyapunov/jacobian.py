@@ -10,6 +10,7 @@ from keras_floss.flow.push import push
 from keras_floss.flow.spectrum import flow_arguments
 from keras_floss.flow.tangent import array, select
 from keras_floss.lyapunov.traced import call_traced
+from keras_floss.utils.checks import check_eager
 from keras_floss.utils.shapes import extent
 from keras_floss.utils.typing import Array, Arrays
 
@@ -97,8 +98,7 @@ def lstm_jacobian_paths(
         [Kanuparthi, Arpit et al., ICLR 2019](https://arxiv.org/abs/1810.03023), where the
         states are in the order (c, h)
     """
-    if not tf.executing_eagerly():
-        raise ValueError("`lstm_jacobian_paths` gives NumPy arrays: call it eagerly.")
+    check_eager("lstm_jacobian_paths")
     lstm = getattr(rnn, "cell", rnn)
     if not isinstance(lstm, keras.layers.LSTMCell):
         raise ValueError(

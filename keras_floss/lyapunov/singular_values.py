@@ -15,7 +15,12 @@ from keras_floss.lyapunov.product import log_singular_values
 from keras_floss.lyapunov.traced import call_traced
 from keras_floss.recurrent.noise import with_noise
 from keras_floss.recurrent.trajectory import Trajectory
-from keras_floss.utils.checks import check_k, check_positive_int, check_schedule
+from keras_floss.utils.checks import (
+    check_eager,
+    check_k,
+    check_positive_int,
+    check_schedule,
+)
 from keras_floss.utils.typing import Array, Arrays, Recurrent
 
 # The number of steps of a long-term Jacobian, several such numbers, or None: all steps.
@@ -220,8 +225,7 @@ def _as_asked(values, horizon):
 
 def _long_term(name, rnn, inputs, horizon, k, initial_state, mask, warmup):
     """`(batch, horizons, k)` logarithms of singular values, checked and warned of."""
-    if not tf.executing_eagerly():
-        raise ValueError(f"`{name}` gives NumPy arrays: call it eagerly.")
+    check_eager(name)
     horizons = _check_horizon(horizon)
     jacobians, steps = call_traced(
         _jacobians,
@@ -269,7 +273,7 @@ def _check_horizon(horizon):
 
 def _jacobians(trajectory, k, warmup, qr_interval, last):
     """The first `last` step Jacobians after the warm-up, and the number of valid ones."""
-    # Before the steps are cut and sorted, as in the exponents.
+    # Noise is drawn before steps are cut and sorted, as it is for the exponents.
     step, inputs, states, mask = with_noise(trajectory)
     check_k(k, step.dim, step.name)
     time = inputs.shape[1]

@@ -11,7 +11,7 @@ from keras_floss.flow.spectrum import flow_arguments
 from keras_floss.flow.tangent_flow import stretch_by_step
 from keras_floss.lyapunov.standard_error import BLOCKS, TIMES, standard_error
 from keras_floss.lyapunov.traced import call_traced
-from keras_floss.utils.checks import check_positive_int
+from keras_floss.utils.checks import check_eager, check_positive_int
 from keras_floss.utils.precision import eps, product_eps
 from keras_floss.utils.typing import Array, Arrays, Recurrent
 
@@ -148,8 +148,7 @@ def lyapunov_statistics(
         Pesin, Russian Mathematical Surveys 32, 1977 (the entropy);
         Flegal & Jones, Annals of Statistics 38, 2010 (means over blocks).
     """
-    if not tf.executing_eagerly():
-        raise ValueError("`lyapunov_statistics` gives NumPy arrays: call it eagerly.")
+    check_eager("lyapunov_statistics")
     if blocks is not None:
         check_positive_int("blocks", blocks, least=2)
     sweep = call_traced(
@@ -183,7 +182,7 @@ def lyapunov_statistics(
             "`qr_interval`, take fewer exponents, or compute in float64.",
             stacklevel=2,
         )
-    # What varies in the second half of its digits has no memory to speak of.
+    # What varies in the second half of its digits only is taken for constant.
     constant = np.sqrt(eps(sweep[0].dtype))
     errors = [
         [standard_error(column, n[m], blocks, constant) for column in one[m].T]

@@ -13,8 +13,8 @@ from keras_floss.utils.checks import check_k, check_positive_int, check_schedule
 from keras_floss.utils.traces import call_kept
 
 
-# In a function that AutoGraph converts it would convert all of this as well, for seconds,
-# and change nothing.
+# Called from a function that AutoGraph converts, all of this would be converted as well:
+# that takes seconds and changes nothing.
 @tf.autograph.experimental.do_not_convert
 def call_traced(function, rnn, inputs, initial_state, mask, **settings):
     """`function(trajectory, **settings)` of a layer and its arguments, in graph mode.
@@ -27,7 +27,7 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
         **settings: `k`, `warmup`, `qr_interval` and others. Where there is a
             `memory_limit` among these there is an `orthonormalization` as well.
     """
-    # Before the look for a trace, where True is 1 and 2.0 is 2.
+    # Before a trace is looked up, where True equals 1 and 2.0 equals 2.
     if settings["k"] is not None:
         check_positive_int("k", settings["k"])
     check_schedule(settings["warmup"], settings["qr_interval"])
@@ -46,7 +46,7 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
         frame = tf.constant(initial_frame(k, step.dim, seed), step.dtype)
         arguments[-2:] = frame, noise_seed(seed)
     call = functools.partial(_call, function, rnn, settings)
-    # What a function reads, from anywhere, no fingerprint would know for certain.
+    # No fingerprint knows for certain what a function reads.
     if is_function(rnn) or not hasattr(rnn, "__dict__"):
         return tf.function(call, autograph=False)(*arguments)
     return call_kept(rnn, (function, *settings.items()), call, arguments)

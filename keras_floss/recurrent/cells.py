@@ -50,7 +50,7 @@ class CellMap:
         self.cell = cell
         self.name = name or getattr(cell, "name", type(cell).__name__)
         size = cell.state_size
-        # Keras's RNN hands the states over as a list also where there is one.
+        # Keras's RNN hands the states over as a list even if there is only one.
         self._structure = size if keras.tree.is_nested(size) else [size]
         sizes = keras.tree.flatten(self._structure)
         if not all(isinstance(d, numbers.Integral) and d > 0 for d in sizes):
@@ -60,7 +60,7 @@ class CellMap:
             )
         self.shapes = [(int(d),) for d in sizes]
         if keras.tree.is_nested(size) and hasattr(cell, "get_initial_state"):
-            # A tuple is the shape of a matrix, or several vectors: this tells.
+            # A tuple is the shape of a matrix or the sizes of several vectors: see which.
             with keras.StatelessScope():
                 start = cell.get_initial_state(batch_size=1)
             self._structure = start if keras.tree.is_nested(start) else [start]

@@ -21,8 +21,8 @@ def _binomial(shape, seed, dtype, **constants):
     return tf.random.stateless_binomial(shape, seed, output_dtype=dtype, **constants)
 
 
-# By their names without `Stateless`, `Stateful`, `Random`, `Standard` and the version: what
-# draws in place of them, and their parameters, as they and as it calls them.
+# Operations by name, without `Stateless`, `Stateful`, `Random`, `Standard` and the version:
+# the function that draws in place of each, and the names of its parameters in both.
 KINDS = {
     "Normal": (_philox(tf.random.stateless_normal), {}),
     "TruncatedNormal": (_philox(tf.random.stateless_truncated_normal), {}),

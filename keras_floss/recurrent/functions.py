@@ -104,7 +104,7 @@ def function_inputs(step, inputs, initial_state):
     """
     if initial_state is None or not keras.tree.flatten(initial_state):
         raise ValueError(
-            "A plain function wants an `initial_state`, of shape (batch, size). "
+            "A plain function needs an `initial_state`, of shape (batch, size). "
             f"Received initial_state={initial_state} with: {step!r}"
         )
     initial_state = _as_state(initial_state)

@@ -8,6 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 
+def check_eager(name):
+    """Not while a graph is traced."""
+    if not tf.executing_eagerly():
+        raise ValueError(f"`{name}` gives NumPy arrays: call it eagerly.")
+
+
 def check_int(name, value):
     """A whole number."""
     if not _is_int(value):

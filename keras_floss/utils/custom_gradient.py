@@ -16,7 +16,7 @@ from keras_floss.utils.private_keras import gradient_name, registered_gradient
 
 @tf.autograph.experimental.do_not_convert
 def tie_gradients():
-    """Ties the custom gradients in the graph that is traced now, whosesoever, to it."""
+    """Ties every custom gradient in the graph that is traced now to that graph."""
     if not tf.executing_eagerly():
         for op in tf.compat.v1.get_default_graph().get_operations():
             _tie(op)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_floss.utils.private_keras import BOOKS, TRACKED, inner_layers
 
 PLAIN = {type(None), bool, int, float, complex, str, bytes}
-# Of no concern to the forward pass, and changing all the time.
+# They change all the time, and the forward pass does not depend on them.
 PASSED_OVER = (
     keras.KerasTensor,
     keras.Metric,
@@ -23,8 +23,16 @@ PASSED_OVER = (
     keras.callbacks.Callback,
     keras.initializers.Initializer,
 )
-# Whose objects have no parts that a user would set.
+# Packages whose objects have no parts that a user would set.
 CLOSED = {*sys.stdlib_module_names, "numpy", "tensorflow", "keras_floss"}
+# What is made of a function, and the attributes that are its parts.
+WRAPPERS = {
+    types.MethodType: ("__func__", "__self__"),
+    functools.partial: ("func", "args", "keywords"),
+    staticmethod: ("__func__",),
+    classmethod: ("__func__",),
+    property: ("fget",),
+}
 GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME"}
 
 
@@ -41,7 +49,7 @@ def fingerprint(*objects):
         x = todo.pop()
         kind = type(x)
         if kind in PLAIN:
-            tokens += kind, repr(x)  # NaN is not NaN, and −0.0 is 0.0
+            tokens += kind, repr(x)  # NaN is unequal to itself, −0.0 equal to 0.0
         elif id(x) in met:
             tokens.append(met[id(x)][0])
         else:
@@ -87,14 +95,9 @@ def _take_apart(x):
         return frozenset(map(repr, x)), []
     if isinstance(x, types.FunctionType):
         return x.__code__, _parts_of_function(x)
-    if isinstance(x, types.MethodType):
-        return None, [x.__func__, x.__self__]
-    if isinstance(x, functools.partial):
-        return None, [x.func, x.args, x.keywords]
-    if isinstance(x, staticmethod | classmethod):
-        return None, [x.__func__]
-    if isinstance(x, property):
-        return None, [x.fget]
+    for wrapper, names in WRAPPERS.items():
+        if isinstance(x, wrapper):
+            return None, [getattr(x, name) for name in names]
     if isinstance(x, type):
         if _installed(x.__module__):
             return Same(x), []
@@ -136,7 +139,7 @@ def _parts_of_layer(layer):
     kind = type(layer)
     parts = [kind, layer.name, layer.dtype_policy, layer.trainable]
     parts += inner_layers(layer)
-    # Of a functional or sequential model there is nothing else.
+    # A functional or sequential model depends on nothing else.
     if not (isinstance(layer, keras.Model) and _installed(kind.__module__)):
         own = _attributes(layer).items()
         parts.append({name: value for name, value in own if name not in BOOKS})

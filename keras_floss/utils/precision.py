@@ -23,6 +23,6 @@ def product_eps(dtype):
 
 
 def _rounds(gpu):
-    # Of one that does not tell the worst is assumed.
+    # A GPU that does not tell is assumed to round.
     details = tf.config.experimental.get_device_details(gpu)
     return details.get("compute_capability", (8, 0)) >= (8, 0)

@@ -4,7 +4,7 @@ import collections
 
 
 class Recent:
-    """A table of no more than `size` entries; what has not been used longest goes.
+    """A table of no more than `size` entries; the least recently used one goes.
 
     A copy, of an object that has one, is empty.
     """

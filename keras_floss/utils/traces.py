@@ -8,9 +8,9 @@ import tensorflow as tf
 from keras_floss.utils.fingerprint import fingerprint
 from keras_floss.utils.recent import Recent
 
-# Of a layer or model; each is 2 MiB and more, and made again in a few tenths of a second.
+# For one layer or model. Each is 2 MiB or more, and is made in a few tenths of a second.
 TRACES = 16
-# Whoever traces a layer changes it for as long as that takes.
+# A layer is changed for as long as it is being traced.
 _lock = threading.RLock()
 
 

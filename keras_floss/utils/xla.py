@@ -13,7 +13,7 @@ def compiled_by_xla():
     """Whether what is traced now will be compiled by XLA (`jit_compile=True`)."""
     if tf.executing_eagerly():
         return False
-    # TensorFlow tells by which operation it takes for the gradient of a slice.
+    # It shows in the operation that TensorFlow takes for the gradient of a slice.
     x = tf.zeros(2)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
