@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_floss import FlossingModel, callbacks
+from keras_floss import Flossing, FlossingModel, callbacks
 
 UPDATES, BATCH, TIME = 300, 16, 50
 
@@ -35,7 +35,7 @@ def idle(x, y):
     return [
         callbacks.PeriodicFlossing(x, every=10**9),
         callbacks.AdaptiveFlossing(x, every=10**9),
-        callbacks.LyapunovMonitor((x[:1], y[:1]), every=10**9, k=1),
+        callbacks.LyapunovMonitor((x[:1], y[:1]), 10**9, flossing=Flossing(k=1)),
     ]
 
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_floss
+from keras_floss import Flossing
 from keras_floss.lyapunov import lyapunov_exponents
 
 NAMES = "speech", "aux"
@@ -48,7 +49,7 @@ def test_every_entrance_matches_inputs_by_name(structure, names):
         loss = history["flossing_loss"][0]
         np.testing.assert_allclose(loss, np.mean(right**2), rtol=1e-3)
 
-    monitor = keras_floss.callbacks.LyapunovMonitor((x, Y), warmup=0)
+    monitor = keras_floss.callbacks.LyapunovMonitor((x, Y), flossing=Flossing(warmup=0))
     settings = {"steps": 1, "batch_size": 4, "warmup": 0, "verbose": 0}
     preflossing = keras_floss.callbacks.Preflossing(x, **settings)
     model.fit(x, Y, verbose=0, callbacks=[preflossing, monitor])

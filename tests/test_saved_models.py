@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from saved.make import MODELS, inputs, spectra, targets
 
+from keras_floss import Flossing
+
 FOLDER = pathlib.Path(__file__).parent / "saved"
 
 
@@ -35,6 +37,17 @@ def test_a_loaded_model_trains_on(saved):
     model, _ = saved
     loss = model.fit(inputs(), targets(), epochs=2, verbose=0).history["loss"]
     assert np.isfinite(loss).all()
+
+
+def test_settings_are_those_that_were_saved():
+    """The regulariser's defaults of then are not those of now."""
+    joint = keras.models.load_model(FOLDER / "joint_flossing.keras")
+    assert joint.flossing == Flossing(window=10, k={"first": 2, "second": 3}, target=-0.1)
+    regularizer = keras.models.load_model(FOLDER / "regularizer.keras").layers[1]
+    assert regularizer.flossing == Flossing(
+        k=4, window=10, target=-0.1, warmup=2, batch_size=2, seed=0
+    )
+    assert float(regularizer.strength) == pytest.approx(0.2)
 
 
 def test_the_flossing_optimizer_comes_with_its_state():

@@ -13,17 +13,6 @@ from test_examples import examples
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-# Rooms whose functions have still to be annotated.
-NOT_YET = tuple(
-    f"keras_floss.{room}"
-    for room in (
-        "callbacks",
-        "flossing",
-        "layers.lyapunov_regularizer",
-        "models",
-    )
-)
-
 
 def is_ours(thing):
     return getattr(thing, "__module__", "").startswith("keras_floss")
@@ -44,7 +33,7 @@ def functions():
                 yield f"{address}.{name}", member
 
 
-FUNCTIONS = {a: f for a, f in functions() if not f.__module__.startswith(NOT_YET)}
+FUNCTIONS = dict(functions())
 
 
 @pytest.mark.parametrize("address", sorted(FUNCTIONS))

@@ -3,7 +3,9 @@
 import keras
 
 from keras_floss.callbacks.scheduled_flossing import ScheduledFlossing
+from keras_floss.flossing.flossing import Flossing, takes_flossing
 from keras_floss.utils.checks import check_positive, check_positive_int
+from keras_floss.utils.typing import Data, Every, Logs, Optimizer, Verbose
 
 
 class AdaptiveFlossing(ScheduledFlossing):
@@ -19,16 +21,22 @@ class AdaptiveFlossing(ScheduledFlossing):
     the next, on from a later epoch, and from 0 for another model.
 
     Args:
-        x: inputs to floss on, as in `Preflossing`.
+        x: inputs to floss on: an array or tensor, a batched `tf.data.Dataset`, a
+            `keras.utils.PyDataset` or a generator, with or without targets.
         every: `"epoch"`, or the number of updates from one look to the next. Nothing is
             done after the last update. Defaults to 50.
         tolerance: flossing loss past which it flosses. Defaults to 0.005.
         steps: number of flossing steps at most each time. Defaults to 200.
         until: number of updates (epochs, for `"epoch"`) after which it looks no more.
             Defaults to None: it looks until training ends.
-        **settings: `batch_size`, `window`, `k`, `target`, `warmup`, `qr_interval`,
-            `layers`, `seed`, `optimizer` and `verbose`, as in `Preflossing`. A plain Keras
-            model that has both callbacks wants the same `optimizer` object in both.
+        flossing: a `keras_floss.Flossing`, what is flossed and how. Defaults to None: that
+            of a `FlossingModel`, `Flossing()` of another model.
+        optimizer: the flossing optimiser, or its name, for a plain Keras model. A
+            `FlossingModel` brings its own. A model that has `Preflossing` beside it wants
+            the same optimiser object in both. Defaults to None, Adam with a learning rate
+            of 1e-3.
+        verbose: that of `fit`. Defaults to `"auto"`, the verbosity of the `fit` that the
+            callback is given to.
 
     Attributes:
         looks: dict of lists, an entry for each look at the newest model: `time` (updates
@@ -45,30 +53,43 @@ class AdaptiveFlossing(ScheduledFlossing):
     ```python
     inputs = keras.Input((300, 1))
     x = keras.layers.LSTM(64, return_sequences=True)(inputs)
-    model = keras_floss.FlossingModel(inputs, keras.layers.Dense(1)(x))
+    flossing = keras_floss.Flossing(window=55, k=32)
+    outputs = keras.layers.Dense(1)(x)
+    model = keras_floss.FlossingModel(inputs, outputs, flossing=flossing)
     model.compile("adam", "mse")
-    flossing = {"window": 55, "k": 32}
     callbacks = [
-        keras_floss.callbacks.Preflossing(x_train, steps=500, **flossing),
-        keras_floss.callbacks.AdaptiveFlossing(x_train, until=1000, **flossing),
+        keras_floss.callbacks.Preflossing(x_train, steps=500),
+        keras_floss.callbacks.AdaptiveFlossing(x_train, until=1000),
     ]
     model.fit(x_train, y_train, epochs=10, callbacks=callbacks)
     ```
     """
 
-    def __init__(self, x, every=50, tolerance=0.005, steps=200, until=None, **settings):
-        super().__init__(x, every, steps, **settings)
+    @takes_flossing
+    def __init__(
+        self,
+        x: Data,
+        every: Every = 50,
+        tolerance: float = 0.005,
+        steps: int = 200,
+        until: int | None = None,
+        *,
+        flossing: Flossing | None = None,
+        optimizer: Optimizer | None = None,
+        verbose: Verbose = "auto",
+    ) -> None:
+        super().__init__(x, every, steps, flossing, optimizer, verbose)
         check_positive("tolerance", tolerance)
         if until is not None:
             check_positive_int("until", until)
         self.tolerance = tolerance
         self.until = until
 
-    def begin(self):
+    def begin(self) -> None:
         super().begin()
-        self.looks = {"time": [], "flossing_loss": [], "steps": []}
+        self.looks: dict[str, list[float]] = {"time": [], "flossing_loss": [], "steps": []}
 
-    def on_time(self, number):
+    def on_time(self, number: int) -> None:
         time = number if self.every == "epoch" else number * self.every
         if self.until is not None and time > self.until:
             return
@@ -92,10 +113,10 @@ class AdaptiveFlossing(ScheduledFlossing):
 class StopBelow(keras.callbacks.Callback):
     """Ends flossing once the loss of a step is below a threshold."""
 
-    def __init__(self, threshold):
+    def __init__(self, threshold: float) -> None:
         super().__init__()
         self.threshold = threshold
 
-    def on_train_batch_end(self, batch, logs=None):
-        if logs["flossing_loss"] < self.threshold:
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        if logs and logs["flossing_loss"] < self.threshold:
             self.model.stop_training = True

@@ -1,5 +1,7 @@
 """Counts the epochs of a run, over its `fit`s."""
 
+import keras
+
 
 class EpochClock:
     """Tells before an epoch how many came before it, over the `fit`s of a model.
@@ -8,13 +10,13 @@ class EpochClock:
     before it; one that begins at a later epoch says itself how many came before.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.done = self._earlier = 0
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         self._begun = False
 
-    def on_epoch_begin(self, epoch):
+    def on_epoch_begin(self, epoch: int) -> int | None:
         """The number of epochs before this one, or None if it is the first."""
         if not self._begun and epoch == 0:
             self._earlier = self.done
@@ -22,8 +24,8 @@ class EpochClock:
         self.done = self._earlier + epoch
         return self.done or None
 
-    def on_train_batch_begin(self, batch):
-        """Nothing is passed here."""
+    def on_train_batch_begin(self, batch: int) -> int | None:
+        return None  # nothing is passed here
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         self.done += 1

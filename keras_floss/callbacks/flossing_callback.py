@@ -1,65 +1,70 @@
 """What the flossing callbacks share: data, settings, an engine."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
 from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.callbacks.run_count import RunCount
 from keras_floss.flossing.engine import Flosser
-from keras_floss.flossing.flossing import Flossing
+from keras_floss.flossing.flossing import Flossing, override
 from keras_floss.flossing.flossing_optimizer import check_flossing_optimizer, optimizer_of
 from keras_floss.models import FlossingModel
 from keras_floss.utils.checks import check_positive_int
+from keras_floss.utils.typing import Data, Logs, Optimizer, Verbose
+
+
+def flossing_for(
+    model: keras.Model | None, flossing: Flossing | None, **keywords: Any
+) -> Flossing:
+    """The settings of a callback on a model: keywords, its own `flossing`, the model's."""
+    carried = model.flossing if isinstance(model, FlossingModel) else None
+    return override(carried if flossing is None else flossing, **keywords)
 
 
 class FlossingCallback(FreshStart):
     """A callback that flosses the model that it is given to.
 
-    The arguments are those of `Preflossing`.
+    Args:
+        x, steps, optimizer, verbose: those of `Preflossing`.
+        flossing: a `Flossing`, or None: that of the model.
+        **keywords: fields of it that are given for themselves, or UNSET.
+
+    Attributes:
+        flossing: the `Flossing` with which the model is flossed.
     """
 
-    shared = ("x", "flossing", "optimizer")
+    shared = ("x", "_given", "optimizer")
 
     def __init__(
         self,
-        x,
-        steps=500,
-        *,
-        batch_size=1,
-        window=None,
-        k=None,
-        target=0.0,
-        warmup="auto",
-        qr_interval=1,
-        layers=None,
-        seed=None,
-        optimizer=None,
-        verbose="auto",
-    ):
+        x: Data,
+        steps: int,
+        flossing: Flossing | None,
+        optimizer: Optimizer | None,
+        verbose: Verbose,
+        **keywords: Any,
+    ) -> None:
         super().__init__()
         check_positive_int("steps", steps)
         self.x = x
         self.steps = steps
-        self.flossing = Flossing(
-            batch_size=batch_size,
-            window=window,
-            k=k,
-            target=target,
-            warmup=warmup,
-            qr_interval=qr_interval,
-            layers=layers,
-            seed=seed,
-        )
+        self._given = flossing, keywords
+        self.flossing = flossing_for(None, flossing, **keywords)
         if optimizer is not None:
             check_flossing_optimizer(optimizer)
         self.optimizer = optimizer
         self.verbose = verbose
         self.begin()
 
-    def begin(self):
+    def begin(self) -> None:
         # Of a plain model; kept for the state of its optimiser and its compiled programs.
-        self._flosser = None
+        self._flosser: Flosser | None = None
         self._count = RunCount()
 
     @property
-    def flosser(self):
+    def flosser(self) -> Flosser:
         """The engine that flosses the model."""
         if isinstance(self.model, FlossingModel):
             return self.model.flosser
@@ -69,24 +74,28 @@ class FlossingCallback(FreshStart):
         return self._flosser
 
     @property
-    def flossed(self):
+    def flossed(self) -> int:
         """The number of flossing steps of this run so far; see `RunCount`."""
         return self._count.value
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         if self.optimizer is not None and isinstance(model, FlossingModel):
             raise ValueError(
                 "A `FlossingModel` flosses with the `flossing_optimizer` of its `compile`: "
                 "leave out `optimizer`."
             )
+        flossing, keywords = self._given
+        self.flossing = flossing_for(model, flossing, **keywords)
         self.flosser.begin_fit()
         self._count.begin_fit(self.flosser.optimizer)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._count.on_epoch_begin(epoch)
 
-    def floss(self, steps=None, callbacks=()):
+    def floss(
+        self, steps: int | None = None, callbacks: Sequence[keras.callbacks.Callback] = ()
+    ) -> keras.callbacks.History:
         """Takes flossing steps, on data that go on where this run last flossed.
 
         Args:

@@ -16,10 +16,10 @@ class FreshStart(keras.callbacks.Callback):
     # and need not be, and what may refer to a model.
     shared: tuple[str, ...] = ()
 
-    def begin(self):
+    def begin(self) -> None:
         """Sets, as for a new callback, all that belongs to one model."""
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         if model is not self.model:
             self.begin()
         super().set_model(model)

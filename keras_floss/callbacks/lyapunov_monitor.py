@@ -1,20 +1,26 @@
 """Exponents and gradients in the logs of training."""
 
+import dataclasses
+import os
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_floss import plots
 from keras_floss.callbacks.epoch_clock import EpochClock
+from keras_floss.callbacks.flossing_callback import flossing_for
 from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.callbacks.monitor_pictures import pictures
 from keras_floss.callbacks.update_clock import make_clock
 from keras_floss.diagnostics.gradient_norms import gradient_norms
 from keras_floss.diagnostics.task_gradient import input_gradient
 from keras_floss.flossing.engine import Flosser
-from keras_floss.flossing.flossing import Flossing
+from keras_floss.flossing.flossing import Flossing, takes_flossing
 from keras_floss.recurrent.fixed_batch import fixed_batch
 from keras_floss.utils.checks import check_dense, check_positive_int
+from keras_floss.utils.typing import Data, Every, Logs
 
 
 class LyapunovMonitor(FreshStart):
@@ -46,7 +52,10 @@ class LyapunovMonitor(FreshStart):
             tensors, or a batched `tf.data.Dataset` or `keras.utils.PyDataset`, of which
             the first batch is kept.
         every: `"epoch"`, or a number of updates. Defaults to `"epoch"`.
-        k: number of exponents: an int, None for all, or a dict by layer name.
+        flossing: a `keras_floss.Flossing`: `window`, `k`, `target`, `warmup`, `qr_interval`
+            (at `"auto"` there is a QR at every step), `layers` and `seed` of what is looked
+            at. Its `batch_size` is that of flossing steps and has no say here. Defaults to
+            None: that of a `FlossingModel`, `Flossing()` of another model.
         batch_size: number of sequences, the first ones. Defaults to None: 16, or fewer
             where the model takes fewer at a time (`stateful=True`, or inputs of a given
             batch).
@@ -56,8 +65,6 @@ class LyapunovMonitor(FreshStart):
             and the norm of the gradient in the states by time step. Every model that the
             monitor or a copy of it is given writes there. Needs the package tensorboard.
             Defaults to None, none.
-        window, target, warmup, layers, seed: as in `FlossingModel.floss`.
-        qr_interval: number of steps from one QR to the next. Defaults to 1.
 
     Attributes:
         history: dict of lists, an entry for each look: `time` (updates or epochs done),
@@ -74,62 +81,57 @@ class LyapunovMonitor(FreshStart):
     x = keras.layers.LSTM(64, return_sequences=True)(inputs)
     model = keras.Model(inputs, keras.layers.Dense(1)(x))
     model.compile("adam", "mse")
-    monitor = keras_floss.callbacks.LyapunovMonitor((x_train, y_train), k=8, warmup=16)
+    flossing = keras_floss.Flossing(k=8, warmup=16)
+    monitor = keras_floss.callbacks.LyapunovMonitor((x_train, y_train), flossing=flossing)
     history = model.fit(x_train, y_train, epochs=10, callbacks=[monitor])
     history.history["lambda_1"]  # a number for each epoch
     ```
     """
 
-    shared = ("data", "flossing", "_source", "_writer")
+    shared = ("data", "_source", "_writer")
 
+    @takes_flossing
     def __init__(
         self,
-        x,
-        every="epoch",
-        k=None,
+        x: Data,
+        every: Every = "epoch",
         *,
-        batch_size=None,
-        log_dir=None,
-        window=None,
-        target=0.0,
-        warmup="auto",
-        qr_interval=1,
-        layers=None,
-        seed=None,
-    ):
+        flossing: Flossing | None = None,
+        batch_size: int | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
+    ) -> None:
         super().__init__()
         if batch_size is not None:
             check_positive_int("batch_size", batch_size)
-        check_positive_int("qr_interval", qr_interval)
         self.every = every
-        self.flossing = Flossing(
-            batch_size=None,
-            window=window,
-            k=k,
-            target=target,
-            warmup=warmup,
-            qr_interval=qr_interval,
-            layers=layers,
-            seed=seed,
-        )
+        self._given = flossing
+        self.flossing = self._settings(None)
         self._cut = batch_size is None
         self._keep(_first_batch(x, batch_size or 16))
-        self._writer = _writer(log_dir) if log_dir else None
+        self._writer: Any = _writer(log_dir) if log_dir else None
         self.begin()
 
-    def begin(self):
+    def begin(self) -> None:
         self._epochs, self._clock = EpochClock(), make_clock(self.every)
-        self.history = {}
-        self._flosser = None
+        self.history: dict[str, list[Any]] = {}
+        self._flosser: Any = None  # a Flosser, once there is a model
 
-    def _keep(self, data):
+    def _settings(self, model: keras.Model | None) -> Flossing:
+        """What is looked at: all that was kept, with as many QRs as it takes."""
+        flossing = flossing_for(model, self._given)
+        if flossing.qr_interval == "auto":
+            flossing = dataclasses.replace(flossing, qr_interval=1)
+        return dataclasses.replace(flossing, batch_size=None)
+
+    def _keep(self, data: tuple) -> None:
         self.data = data
         # A list would be one tensor to tf.data.
         inputs = tuple(data[0]) if isinstance(data[0], list) else data[0]
         self._source = tf.data.Dataset.from_tensors((inputs,))
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
+        self.flossing = self._settings(model)
         size, _ = fixed_batch(model)
         if self._cut and size is not None:
             self._keep(keras.tree.map_structure(lambda a: a[:size], self.data))
@@ -138,20 +140,20 @@ class LyapunovMonitor(FreshStart):
         if self._flosser is None:
             self._flosser = Flosser(model)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epochs.on_epoch_begin(epoch)
         self._clock.on_epoch_begin(epoch)
 
     # The first look comes after the `on_epoch_begin` of every callback, in which the model
     # may be flossed.
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         number = self._clock.on_train_batch_begin(batch)
         if number is not None:
-            self.look(number * self.every)
+            self.look(number * int(self.every))
         elif not self.history:
             self.look(self._clock.done)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epochs.on_epoch_end()
         self._clock.on_epoch_end()
         if self.every == "epoch":
@@ -162,7 +164,7 @@ class LyapunovMonitor(FreshStart):
             newest = {name: values[-1] for name, values in self.history.items()}
             logs |= {n: v for n, v in newest.items() if n != "time" and np.isscalar(v)}
 
-    def look(self, time):
+    def look(self, time: int) -> None:
         """Adds an entry to `history`; `time` is what is written beside it."""
         values = {"time": time, **self._exponents(), **self._input_gradient()}
         for name, value in values.items():
@@ -174,7 +176,7 @@ class LyapunovMonitor(FreshStart):
                         tf.summary.histogram(name, value[np.isfinite(value)])
             self._writer.flush()
 
-    def _draw(self, epoch):
+    def _draw(self, epoch: int) -> None:
         """Writes the pictures of an epoch."""
         gradients = {}
         if len(self.data) > 1:
@@ -185,7 +187,7 @@ class LyapunovMonitor(FreshStart):
                 tf.summary.image(name, tf.io.decode_png(plots.png(figure))[None])
         self._writer.flush()
 
-    def _exponents(self):
+    def _exponents(self) -> dict[str, Any]:
         values = self._flosser.look(self._source, self.flossing)
         del values["flossing_skipped"]
         for name, exponents in self._flosser.spectrum(self._source, self.flossing).items():
@@ -194,7 +196,7 @@ class LyapunovMonitor(FreshStart):
             values[f"{name}/exponents"] = (used if len(used) else exponents).mean(axis=0)
         return values
 
-    def _input_gradient(self):
+    def _input_gradient(self) -> dict[str, float]:
         if len(self.data) == 1:
             return {}
         ends = input_gradient(self.model, self.data, self.flossing.layers)
@@ -206,7 +208,7 @@ class LyapunovMonitor(FreshStart):
         return values
 
 
-def _first_batch(x, batch_size):
+def _first_batch(x: Data, batch_size: int) -> tuple:
     """The first sequences of `x` as tensors: `(x,)`, `(x, y)` or `(x, y, weights)`."""
     if isinstance(x, keras.utils.PyDataset):
         x = x[0]
@@ -227,7 +229,7 @@ def _first_batch(x, batch_size):
     return keras.tree.map_structure(lambda a: tf.convert_to_tensor(a[:batch_size]), parts)
 
 
-def _writer(log_dir):
+def _writer(log_dir: str | os.PathLike[str]) -> tf.summary.SummaryWriter:
     try:
         import tensorboard  # noqa: F401
     except ImportError as error:

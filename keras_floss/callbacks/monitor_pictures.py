@@ -1,13 +1,19 @@
 """The pictures that LyapunovMonitor puts into TensorBoard."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from keras_floss import plots
+from keras_floss.diagnostics import GradientNorms
 
 EXPONENTS = "/exponents"
 
 
-def pictures(history, time, gradients):
+def pictures(
+    history: dict[str, list[Any]], time: str, gradients: Mapping[str, GradientNorms]
+) -> dict[str, Any]:
     """Figures by name, of what a monitor has seen.
 
     Args:

@@ -1,7 +1,9 @@
 """Flossing during training, every so many updates."""
 
 from keras_floss.callbacks.scheduled_flossing import ScheduledFlossing
+from keras_floss.flossing.flossing import Flossing, takes_flossing
 from keras_floss.utils.checks import check_positive_int
+from keras_floss.utils.typing import Data, Every, Optimizer, Verbose
 
 
 class PeriodicFlossing(ScheduledFlossing):
@@ -21,14 +23,20 @@ class PeriodicFlossing(ScheduledFlossing):
     found an interrupted run, goes on counting where it was.
 
     Args:
-        x: inputs to floss on, as in `Preflossing`.
+        x: inputs to floss on: an array or tensor, a batched `tf.data.Dataset`, a
+            `keras.utils.PyDataset` or a generator, with or without targets.
         every: `"epoch"`, or the number of updates from one flossing to the next. Nothing
             is flossed after the last update. Defaults to 100.
         steps: number of flossing steps each time. Defaults to 500.
         times: how many times at most. Defaults to None, without end.
-        **settings: `batch_size`, `window`, `k`, `target`, `warmup`, `qr_interval`,
-            `layers`, `seed`, `optimizer` and `verbose`, as in `Preflossing`. A plain Keras
-            model that has both callbacks wants the same `optimizer` object in both.
+        flossing: a `keras_floss.Flossing`, what is flossed and how. Defaults to None: that
+            of a `FlossingModel`, `Flossing()` of another model.
+        optimizer: the flossing optimiser, or its name, for a plain Keras model. A
+            `FlossingModel` brings its own. A model that has `Preflossing` beside it wants
+            the same optimiser object in both. Defaults to None, Adam with a learning rate
+            of 1e-3.
+        verbose: that of `fit`. Defaults to `"auto"`, the verbosity of the `fit` that the
+            callback is given to.
 
     Attributes:
         history: a list with a `keras.callbacks.History` for each flossing of the newest
@@ -42,12 +50,13 @@ class PeriodicFlossing(ScheduledFlossing):
     ```python
     inputs = keras.Input((300, 1))
     x = keras.layers.LSTM(64, return_sequences=True)(inputs)
-    model = keras_floss.FlossingModel(inputs, keras.layers.Dense(1)(x))
+    flossing = keras_floss.Flossing(window=55, k=32)
+    outputs = keras.layers.Dense(1)(x)
+    model = keras_floss.FlossingModel(inputs, outputs, flossing=flossing)
     model.compile("adam", "mse")
-    flossing = {"steps": 500, "window": 55, "k": 32}
     callbacks = [
-        keras_floss.callbacks.Preflossing(x_train, **flossing),
-        keras_floss.callbacks.PeriodicFlossing(x_train, every=100, times=2, **flossing),
+        keras_floss.callbacks.Preflossing(x_train),
+        keras_floss.callbacks.PeriodicFlossing(x_train, every=100, times=2),
     ]
     model.fit(x_train, y_train, epochs=10, callbacks=callbacks)
     ```
@@ -56,12 +65,23 @@ class PeriodicFlossing(ScheduledFlossing):
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
     """
 
-    def __init__(self, x, every=100, steps=500, times=None, **settings):
-        super().__init__(x, every, steps, **settings)
+    @takes_flossing
+    def __init__(
+        self,
+        x: Data,
+        every: Every = 100,
+        steps: int = 500,
+        times: int | None = None,
+        *,
+        flossing: Flossing | None = None,
+        optimizer: Optimizer | None = None,
+        verbose: Verbose = "auto",
+    ) -> None:
+        super().__init__(x, every, steps, flossing, optimizer, verbose)
         if times is not None:
             check_positive_int("times", times)
         self.times = times
 
-    def on_time(self, number):
+    def on_time(self, number: int) -> None:
         if self.times is None or number <= self.times:
             super().on_time(number)

@@ -2,14 +2,19 @@
 
 import warnings
 import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from keras_floss.callbacks.flossing_callback import FlossingCallback
+from keras_floss.flossing.flossing import UNSET, Flossing, Unset
 from keras_floss.flossing.update import iterations
+from keras_floss.flow.frame import Orthonormalization
 from keras_floss.utils.checks import check_positive_int
 from keras_floss.utils.private_keras import epoch_of_backup
+from keras_floss.utils.typing import Data, Layers, Logs, Optimizer, Verbose
 
 # Model -> the callbacks that have nothing more to do with it.
 _done_with: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -39,17 +44,20 @@ class Preflossing(FlossingCallback):
         x: inputs to floss on: an array or tensor, a batched `tf.data.Dataset`, a
             `keras.utils.PyDataset` or a generator, with or without targets.
         steps: number of flossing steps. Defaults to 500.
+        flossing: a `keras_floss.Flossing`, what is flossed and how. Defaults to None: that
+            of a `FlossingModel`, `Flossing()` of another model.
         save_freq: number of flossing steps from one backup to the next. Defaults to 100.
-        batch_size, window, k, target, warmup, qr_interval, layers, seed: as in
-            `FlossingModel.floss`, with its defaults.
         optimizer: the flossing optimiser, or its name, for a plain Keras model. A
             `FlossingModel` brings its own. It is neither that of the model's `compile`, nor
             one that keeps weights or sums of gradients (`Ftrl`, `ScheduleFreeAdamW`,
             `use_ema`, `gradient_accumulation_steps`). It serves one model; for any further
             one a copy with its settings does. Defaults to None, Adam with a learning rate
             of 1e-3.
-        verbose: as in `fit`. Defaults to `"auto"`, the verbosity of the `fit` that it is
-            given to.
+        verbose: that of `fit`. Defaults to `"auto"`, the verbosity of the `fit` that the
+            callback is given to.
+        batch_size, window, k, target, warmup, qr_interval: fields of `flossing`
+            that are given one by one, and replace those of the object.
+        layers, seed, memory_limit, orthonormalization: further fields, likewise.
 
     Attributes:
         history: a `keras.callbacks.History` with an entry for each flossing step that it
@@ -76,16 +84,52 @@ class Preflossing(FlossingCallback):
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
     """
 
-    def __init__(self, x, steps=500, *, save_freq=100, **settings):
-        super().__init__(x, steps, **settings)
+    def __init__(
+        self,
+        x: Data,
+        steps: int = 500,
+        *,
+        flossing: Flossing | None = None,
+        save_freq: int = 100,
+        optimizer: Optimizer | None = None,
+        verbose: Verbose = "auto",
+        batch_size: int | None | Unset = UNSET,
+        window: int | None | Unset = UNSET,
+        k: int | Mapping[str, int] | None | Unset = UNSET,
+        target: float | Sequence[float] | Unset = UNSET,
+        warmup: int | Literal["auto"] | Unset = UNSET,
+        qr_interval: int | Literal["auto"] | Unset = UNSET,
+        layers: Layers | None | Unset = UNSET,
+        seed: int | None | Unset = UNSET,
+        memory_limit: float | None | Unset = UNSET,
+        orthonormalization: Orthonormalization | Unset = UNSET,
+    ) -> None:
+        super().__init__(
+            x,
+            steps,
+            flossing,
+            optimizer,
+            verbose,
+            batch_size=batch_size,
+            window=window,
+            k=k,
+            target=target,
+            warmup=warmup,
+            qr_interval=qr_interval,
+            layers=layers,
+            seed=seed,
+            memory_limit=memory_limit,
+            orthonormalization=orthonormalization,
+        )
         check_positive_int("save_freq", save_freq)
         self.save_freq = save_freq
 
-    def begin(self):
+    def begin(self) -> None:
         super().begin()
-        self.history = self._fresh = None
+        self.history: keras.callbacks.History | None = None
+        self._fresh: Any = None
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         self._done = self in _done_with.setdefault(model, weakref.WeakSet())
         if not self._done:
@@ -93,7 +137,7 @@ class Preflossing(FlossingCallback):
             self._fresh = iterations(model.optimizer), model.get_weights()
 
     # Not in `on_train_begin`: there other callbacks may still restore weights.
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
         if self._done:
             return
@@ -105,7 +149,7 @@ class Preflossing(FlossingCallback):
         _done_with[self.model].add(self)
         self._done, self._fresh = True, None
 
-    def _past_first_update(self, epoch):
+    def _past_first_update(self, epoch: int) -> bool:
         """Whether the weights are those of a network that was trained."""
         updates, weights = self._fresh
         now = iterations(self.model.optimizer)
@@ -128,18 +172,18 @@ class Preflossing(FlossingCallback):
 class BackUp(keras.callbacks.Callback):
     """Saves a FlossingModel every so many flossing steps, by its BackupAndRestore."""
 
-    def __init__(self, model, epoch, save_freq):
+    def __init__(self, model: keras.Model, epoch: int, save_freq: int) -> None:
         super().__init__()
         self.save = lambda: model.back_up(epoch) if hasattr(model, "back_up") else None
         self._save_freq = save_freq
 
-    def _times(self):
+    def _times(self) -> int:
         return iterations(self.model.optimizer) // self._save_freq
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._saved = self._times()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if self._times() > self._saved:
             self._saved = self._times()
             self.save()

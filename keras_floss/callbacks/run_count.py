@@ -1,5 +1,7 @@
 """Counts what an optimiser does to a model, over its `fit`s and across interruptions."""
 
+import keras
+
 from keras_floss.flossing.update import iterations
 
 
@@ -12,24 +14,24 @@ class RunCount:
     on.
     """
 
-    def __init__(self):
-        self._optimizer = None
+    def __init__(self) -> None:
+        self._optimizer: keras.optimizers.Optimizer | None = None
         self._start = 0
         self._first = True
 
     @property
-    def value(self):
+    def value(self) -> int:
         """The number of updates so far."""
         return iterations(self._optimizer) - self._start
 
-    def begin_fit(self, optimizer):
+    def begin_fit(self, optimizer: keras.optimizers.Optimizer | None) -> None:
         """Before any callback has restored anything."""
         # A model that was compiled anew may have another optimiser.
         done = self.value if self._optimizer is not None else 0
         self._optimizer = optimizer
         self._start = iterations(optimizer) - done
 
-    def on_epoch_begin(self, epoch):
+    def on_epoch_begin(self, epoch: int) -> None:
         # Not restored here, but by whoever passed `initial_epoch`.
         if self._first and epoch > 0 and not self.value:
             self._start = 0

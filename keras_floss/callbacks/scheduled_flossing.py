@@ -1,7 +1,11 @@
 """What the callbacks that floss during training share: when."""
 
+import keras
+
 from keras_floss.callbacks.flossing_callback import FlossingCallback
 from keras_floss.callbacks.update_clock import make_clock
+from keras_floss.flossing.flossing import Flossing
+from keras_floss.utils.typing import Data, Every, Logs, Optimizer, Verbose
 
 
 class ScheduledFlossing(FlossingCallback):
@@ -9,39 +13,47 @@ class ScheduledFlossing(FlossingCallback):
 
     Args:
         every: `"epoch"`, or a number of updates.
-        x, steps, **settings: as in `Preflossing`.
+        x, steps, flossing, optimizer, verbose: those of `Preflossing`.
     """
 
-    def __init__(self, x, every, steps, **settings):
+    def __init__(
+        self,
+        x: Data,
+        every: Every,
+        steps: int,
+        flossing: Flossing | None,
+        optimizer: Optimizer | None,
+        verbose: Verbose,
+    ) -> None:
         self.every = every
-        super().__init__(x, steps, **settings)
+        super().__init__(x, steps, flossing, optimizer, verbose)
 
-    def begin(self):
+    def begin(self) -> None:
         super().begin()
         self._clock = make_clock(self.every)
-        self.history = []
+        self.history: list[keras.callbacks.History] = []
 
-    def on_time(self, number):
+    def on_time(self, number: int) -> None:
         """What is done for the `number`-th time, from 1."""
         self.history.append(self.floss())
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         self._clock.set_model(model)
 
     # Not at the end of an epoch or of a batch: a backup would or would not hold what is
     # done here by the order of the callbacks, and after the last update it would undo
     # what was trained.
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self._act(self._clock.on_epoch_begin(epoch))
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self._act(self._clock.on_train_batch_begin(batch))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._clock.on_epoch_end()
 
-    def _act(self, number):
+    def _act(self, number: int | None) -> None:
         if number is not None:
             self.on_time(number)

@@ -1,13 +1,17 @@
 """Counts the updates of a run, across interruptions."""
 
 import warnings
+from typing import Any
+
+import keras
 
 from keras_floss.callbacks.epoch_clock import EpochClock
 from keras_floss.callbacks.run_count import RunCount
 from keras_floss.utils.checks import check_positive_int
+from keras_floss.utils.typing import Every
 
 
-def make_clock(every):
+def make_clock(every: Every) -> "EpochClock | UpdateClock":
     """The clock of `every`, which is `"epoch"` or a number of updates."""
     return EpochClock() if every == "epoch" else UpdateClock(every)
 
@@ -23,24 +27,24 @@ class UpdateClock:
         every: number of updates.
     """
 
-    def __init__(self, every):
+    def __init__(self, every: int) -> None:
         check_positive_int("every", every)
         self.every = every
         self._count = RunCount()
-        self._passed = None
+        self._passed: Any = None
 
-    def set_model(self, model):
+    def set_model(self, model: keras.Model) -> None:
         """Before any callback has restored anything."""
         self._model = model
         self._count.begin_fit(model.optimizer)
-        self._before = self.done
+        self._before: int | None = self.done
 
     @property
-    def done(self):
+    def done(self) -> int:
         """The number of updates of this run so far."""
         return self._count.value
 
-    def on_epoch_begin(self, epoch):
+    def on_epoch_begin(self, epoch: int) -> None:
         """Nothing is passed here."""
         self._count.on_epoch_begin(epoch)
         self._before_epoch = self.done
@@ -55,7 +59,7 @@ class UpdateClock:
             self._passed = last // self.every
         self._before = None
 
-    def on_train_batch_begin(self, batch):
+    def on_train_batch_begin(self, batch: int) -> int | None:
         """How many multiples were passed so far, if that has changed; else None."""
         # The optimiser is asked where it may matter only: on a GPU that waits for the
         # updates under way. It may count less than the batches (gradient accumulation).
@@ -67,7 +71,7 @@ class UpdateClock:
         self._passed = now
         return now
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Warns of an epoch without an update, in which nothing can be passed."""
         if self.done == self._before_epoch:
             warnings.warn(

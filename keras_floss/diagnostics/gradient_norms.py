@@ -65,10 +65,8 @@ def gradient_norms(
 
     Args:
         model: a compiled `keras.Model`, functional or subclassed, with recurrent layers.
-        x: inputs of the model, one batch: arrays or tensors.
-        y: targets of the batch. Defaults to None, for a model whose loss needs none.
-        sample_weight: weights of the loss, as `fit` takes them. Defaults to None.
-        layers: names of recurrent layers, or the layers. Defaults to None, all of them.
+        x, y, sample_weight: one batch, as in `fit`.
+        layers: recurrent layers, as names or layers. Defaults to None, all of them.
 
     Returns:
         `{layer name: GradientNorms}`; Bidirectional: `name/forward`, `name/backward`. A

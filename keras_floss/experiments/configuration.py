@@ -175,7 +175,3 @@ class Configuration:
     def as_dict(self) -> dict[str, Any]:
         """What `configuration.json` says."""
         return {**dataclasses.asdict(self), "settings": self.settings.get_config()}
-
-    def keywords(self) -> dict[str, Any]:
-        """The settings of flossing as keywords."""
-        return {name: getattr(self.settings, name) for name in (*SETTINGS, "seed")}

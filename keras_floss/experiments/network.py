@@ -44,10 +44,9 @@ def build(configuration: Configuration) -> FlossingModel:
     readout = keras.layers.Dense(
         task.outputs, kernel_initializer=initializer, name="readout"
     )
-    joint = {}
-    if c.flossing == "joint":
-        joint = {"strength": c.strength, "joint": c.keywords()}
-    model = FlossingModel(inputs, readout(states), **joint)
+    strength = c.strength if c.flossing == "joint" else None
+    outputs = readout(states)
+    model = FlossingModel(inputs, outputs, flossing=c.settings, strength=strength)
     clip = {"global_clipnorm" if c.clip == "global" else "clipnorm": c.clipnorm}
     model.compile(
         keras.optimizers.Adam(c.learning_rate, **clip),

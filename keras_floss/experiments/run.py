@@ -68,17 +68,15 @@ def flossing_callbacks(configuration: Configuration) -> list[keras.callbacks.Cal
     c = configuration
     if c.flossing in ("none", "joint"):
         return []
-    data, settings = c.data(FLOSSING_STREAM), c.keywords()
-    callbacks = [Preflossing(data, c.flossing_steps, **settings)]
+    data = c.data(FLOSSING_STREAM)
+    callbacks: list[keras.callbacks.Callback] = [Preflossing(data, c.flossing_steps)]
     if c.flossing == "periodic":
-        every, times = c.flossing_every, c.flossing_times
-        again = PeriodicFlossing(data, every, c.flossing_steps, times, **settings)
-        callbacks.append(again)
+        schedule = c.flossing_every, c.flossing_steps, c.flossing_times
+        callbacks.append(PeriodicFlossing(data, *schedule))
     if c.flossing == "adaptive":
         every, tolerance = c.adaptive_every, c.adaptive_tolerance
         steps, until = c.adaptive_steps, c.adaptive_until
-        again = AdaptiveFlossing(data, every, tolerance, steps, until, **settings)
-        callbacks.append(again)
+        callbacks.append(AdaptiveFlossing(data, every, tolerance, steps, until))
     return callbacks
 
 

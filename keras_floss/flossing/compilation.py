@@ -1,8 +1,11 @@
 """Whether XLA compiles the flossing steps of a model."""
 
+from typing import Literal
+
 import keras
 import tensorflow as tf
 
+from keras_floss.flossing.flossing_pass import RecurrentLayers
 from keras_floss.recurrent.cells import CellMap
 from keras_floss.utils.private_keras import all_layers
 
@@ -11,7 +14,9 @@ from keras_floss.utils.private_keras import all_layers
 WORTH_COMPILING = 10_000
 
 
-def choose_jit_compile(model, layers, time_steps, automatic):
+def choose_jit_compile(
+    model: keras.Model, layers: RecurrentLayers, time_steps: int, automatic: bool
+) -> bool | Literal["auto"]:
     """`jit_compile` of the flossing program.
 
     That of the model; but where this was left at Keras's "auto", which never means XLA on a
@@ -31,7 +36,7 @@ def choose_jit_compile(model, layers, time_steps, automatic):
     return time_steps >= WORTH_COMPILING and _suits_xla(model, layers)
 
 
-def _suits_xla(model, layers):
+def _suits_xla(model: keras.Model, layers: RecurrentLayers) -> bool:
     """Whether everything that a flossing step runs is known to compile."""
     # A recurrent layer says no where it has a cuDNN kernel, which is not run here.
     others = (x for x in all_layers(model) if not isinstance(x, keras.layers.RNN))

@@ -7,12 +7,15 @@ by its own `fit`. Data, progress bar, callbacks, XLA and distribution come from 
 import dataclasses
 import functools
 import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_floss.flossing.compilation import choose_jit_compile
+from keras_floss.flossing.flossing import Flossing
 from keras_floss.flossing.flossing_optimizer import check_flossing_optimizer
 from keras_floss.flossing.flossing_pass import flossed_layers
 from keras_floss.flossing.history import StepHistory
@@ -24,19 +27,22 @@ from keras_floss.recurrent.fixed_batch import build, fixed_batch
 from keras_floss.recurrent.recording import recurrent_layers
 from keras_floss.utils.checks import check_dense, check_positive_int
 from keras_floss.utils.recent import Recent
+from keras_floss.utils.typing import Arrays, Data, Optimizer, Verbose
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 # Of an engine. A program is 12 MiB or so, and takes seconds to compile; a model that is
 # flossed by callbacks and watched by a monitor has three or four.
 PROGRAMS = 8
 
 
-def _one_at_a_time(method):
+def _one_at_a_time(method: Method) -> Method:
     @functools.wraps(method)
     def wrapper(self, *args, **kwargs):
         with self._lock:
             return method(self, *args, **kwargs)
 
-    return wrapper
+    return cast(Method, wrapper)
 
 
 class Flosser:
@@ -49,7 +55,9 @@ class Flosser:
             may compile flossing steps on a CPU, where Keras never has it.
     """
 
-    def __init__(self, model, optimizer="adam", automatic=False):
+    def __init__(
+        self, model: keras.Model, optimizer: Optimizer = "adam", automatic: bool = False
+    ) -> None:
         self.model = model
         self.automatic = automatic
         self.optimizer = check_flossing_optimizer(optimizer)
@@ -59,15 +67,15 @@ class Flosser:
         self._lock = threading.RLock()
 
     @property
-    def iterations(self):
+    def iterations(self) -> int:
         """The number of flossing steps taken, without skipped ones."""
         return iterations(self.optimizer)
 
-    def begin_fit(self):
+    def begin_fit(self) -> None:
         """Tells that a `fit` begins, before anything is restored."""
         self._claimed = self.iterations
 
-    def claim(self, steps):
+    def claim(self, steps: int) -> int:
         """Claims the next `steps` steps of this `fit`.
 
         Returns how many are left to do: some may have been done before the `fit` was
@@ -78,7 +86,16 @@ class Flosser:
         return steps - done
 
     @_one_at_a_time
-    def floss(self, x, steps, flossing, *, start=0, callbacks=(), verbose="auto"):
+    def floss(
+        self,
+        x: Data,
+        steps: int,
+        flossing: Flossing,
+        *,
+        start: int = 0,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        verbose: Verbose = "auto",
+    ) -> keras.callbacks.History:
         """Takes `steps` flossing steps; see `FlossingModel.floss`.
 
         Args:
@@ -102,14 +119,22 @@ class Flosser:
         return history
 
     @_one_at_a_time
-    def look(self, x, flossing, *, start=0):
+    def look(self, x: Data, flossing: Flossing, *, start: int = 0) -> dict[str, float]:
         """What a flossing step on batch `start` of `x` would log, as a dict of floats."""
         program, source = self._prepare(x, start, flossing, steps_per_execution=1)
         logs = program.evaluate(source, steps=1, verbose=0, return_dict=True)
         return {name: float(value) for name, value in logs.items()}
 
     @_one_at_a_time
-    def spectrum(self, x, flossing, *, batch_size=None, steps=None, verbose=0):
+    def spectrum(
+        self,
+        x: Data,
+        flossing: Flossing,
+        *,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        verbose: Verbose = 0,
+    ) -> dict[str, np.ndarray]:
         """Exponents by layer; see `FlossingModel.lyapunov_spectrum`."""
         check_positive_int("qr_interval", flossing.qr_interval)
         flossing = dataclasses.replace(flossing, batch_size=None)
@@ -120,15 +145,16 @@ class Flosser:
             x = x if steps is None else x.take(steps)
         elif steps is not None:
             raise ValueError("`steps` is the number of batches of a `tf.data.Dataset`.")
-        check_dense(x)
         known = isinstance(x, tf.data.Dataset | keras.utils.PyDataset)
+        if not known:
+            check_dense(x)
         first = peek(x)[0] if known else keras.tree.map_structure(lambda a: a[:1], x)
         program = self._program(flossing, first, self.model.steps_per_execution)
         if not known:
             batch_size = batch_size or fixed_batch(self.model)[0]
         return program.predict(x, batch_size=batch_size, verbose=verbose)
 
-    def build_optimizer(self):
+    def build_optimizer(self) -> None:
         """Builds the optimiser on the weights of all recurrent layers, frozen or not."""
         if not self.optimizer.built:
             cells = [layer.cell for layer in recurrent_layers(self.model).values()]
@@ -138,7 +164,14 @@ class Flosser:
             with self.model.distribute_strategy.scope():
                 self.optimizer.build(variables)
 
-    def _prepare(self, x, start, flossing, steps_per_execution, steps=1):
+    def _prepare(
+        self,
+        x: Data,
+        start: int,
+        flossing: Flossing,
+        steps_per_execution: int,
+        steps: int = 1,
+    ) -> tuple[FlossingProgram, Any]:
         """The program of these settings for a pass of so many steps, and its data."""
         replicas = self.model.distribute_strategy.num_replicas_in_sync
         # Of arrays each replica gets its part of a batch.
@@ -147,9 +180,10 @@ class Flosser:
         program = self._program(flossing, first, steps_per_execution, steps)
         return program, from_batch(source, start)
 
-    def _program(self, flossing, batch, steps_per_execution, steps=1):
+    def _program(
+        self, flossing: Flossing, batch: Arrays, steps_per_execution: int, steps: int = 1
+    ) -> FlossingProgram:
         """The Keras model that takes flossing steps with these settings."""
-        check_dense(batch)
         if any(0 in np.shape(a) for a in keras.tree.flatten(batch)):
             shapes = [np.shape(a) for a in keras.tree.flatten(batch)]
             raise ValueError(
@@ -180,7 +214,7 @@ class Flosser:
         return program
 
 
-def _time_steps(batch):
+def _time_steps(batch: Arrays) -> int:
     """Of the longest input, if the second axis is time."""
     shapes = [np.shape(a) for a in keras.tree.flatten(batch)]
     return max((shape[1] for shape in shapes if len(shape) > 1), default=0)

@@ -1,8 +1,12 @@
 """What is flossed, and how: the one place that has the settings and their defaults."""
 
+from __future__ import annotations
+
 import collections.abc
 import dataclasses
 import enum
+import functools
+import inspect
 import typing
 
 import keras
@@ -17,6 +21,7 @@ from keras_floss.utils.checks import (
     check_schedule,
     check_target,
 )
+from keras_floss.utils.typing import Config, Layers
 
 
 class Unset(enum.Enum):
@@ -92,7 +97,7 @@ class Flossing:
     target: float | collections.abc.Sequence[float] = 0.0
     warmup: int | typing.Literal["auto"] = "auto"
     qr_interval: int | typing.Literal["auto"] = 1
-    layers: collections.abc.Sequence[str] | None = None
+    layers: Layers | None = None
     seed: int | None = None
     memory_limit: float | None = None
     orthonormalization: Orthonormalization = "auto"
@@ -102,8 +107,9 @@ class Flossing:
         freeze = object.__setattr__
         if isinstance(self.k, dict):
             freeze(self, "k", _FrozenDict(self.k))
-        if isinstance(self.layers, list):
-            freeze(self, "layers", tuple(self.layers))
+        if self.layers is not None:
+            one = isinstance(self.layers, str | keras.Layer)
+            freeze(self, "layers", (self.layers,) if one else tuple(self.layers))
         if not np.isscalar(self.target):
             freeze(self, "target", tuple(self.target))
         for name in ("batch_size", "window"):
@@ -127,7 +133,10 @@ class Flossing:
         settle_memory_limit(self.memory_limit)
         check_orthonormalization(self.orthonormalization)
 
-    def get_config(self):
+    def __deepcopy__(self, memo: dict) -> Flossing:
+        return self  # nor are its `layers` copied
+
+    def get_config(self) -> Config:
         """The settings as a dict, from which `keras.saving` makes them again."""
         config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         if isinstance(self.k, dict):
@@ -139,11 +148,11 @@ class Flossing:
         return config
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Flossing:
         """A `Flossing` of what `get_config` returned."""
         return cls(**config)
 
-    def check_names(self, names):
+    def check_names(self, names: collections.abc.Iterable[str]) -> None:
         """Raises ValueError where `k` names a layer that there is not."""
         for name in self.k if isinstance(self.k, dict) else ():
             if name not in names:
@@ -152,14 +161,14 @@ class Flossing:
                     f"are: {', '.join(names)}."
                 )
 
-    def k_of(self, name, dim):
+    def k_of(self, name: str, dim: int) -> int:
         """The number of exponents of a layer with `dim` state variables."""
         k = self.k.get(name) if isinstance(self.k, dict) else self.k
         k = check_k(k, dim, name)
         check_target(self.target, k)
         return k
 
-    def warmup_of(self, time):
+    def warmup_of(self, time: int | tf.Tensor) -> int | tf.Tensor:
         """The number of warm-up steps in a window of `time` steps, int or tensor."""
         if self.warmup != "auto":
             return self.warmup
@@ -168,7 +177,36 @@ class Flossing:
         return min(10 - (-time // 10), time // 2)
 
 
-def override(flossing, **keywords):
+def override(flossing: Flossing | None, **keywords: typing.Any) -> Flossing:
     """A `Flossing` with those fields replaced that are not UNSET; None is the default."""
+    if flossing is not None and not isinstance(flossing, Flossing):
+        raise TypeError(
+            f"`flossing` must be a `keras_floss.Flossing`. Received: {flossing!r}"
+        )
     given = {name: value for name, value in keywords.items() if value is not UNSET}
     return dataclasses.replace(flossing or Flossing(), **given)
+
+
+_Init = typing.TypeVar("_Init", bound=collections.abc.Callable[..., None])
+
+
+def takes_flossing(init: _Init) -> _Init:
+    """An `__init__` that says where a setting belongs which it is given as a keyword."""
+    signature = inspect.signature(init)
+    fields = [field.name for field in dataclasses.fields(Flossing)]
+
+    def wrapper(self, *args, **kwargs):
+        wrong = {n: v for n, v in kwargs.items() if n not in signature.parameters}
+        wrong |= wrong.pop("joint", None) or {}  # what it was called once
+        settings = ", ".join(f"{name}=..." for name in fields if name in wrong)
+        if settings or "joint" in kwargs:
+            raise TypeError(
+                f"`{type(self).__name__}` takes what is flossed and how as one object: "
+                f"flossing=keras_floss.Flossing({settings})."
+            )
+        init(self, *args, **kwargs)
+
+    functools.update_wrapper(wrapper, init)
+    # Keras reads the arguments of a wrapper here alone.
+    vars(wrapper)["__signature__"] = signature
+    return typing.cast(_Init, wrapper)

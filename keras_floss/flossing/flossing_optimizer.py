@@ -4,6 +4,8 @@ import weakref
 
 import keras
 
+from keras_floss.utils.typing import Optimizer
+
 # Those of Keras that compute the weights from what they keep.
 _KEEP_WEIGHTS = tuple(
     getattr(keras.optimizers, name)
@@ -17,7 +19,7 @@ _of_model: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _taken: weakref.WeakSet = weakref.WeakSet()
 
 
-def check_flossing_optimizer(optimizer):
+def check_flossing_optimizer(optimizer: Optimizer) -> keras.optimizers.Optimizer:
     """The optimiser, made if it is a name, unless what it keeps would not serve flossing.
 
     Flossing comes in passes, with training between them. An optimiser that keeps weights
@@ -45,7 +47,7 @@ def check_flossing_optimizer(optimizer):
     return optimizer
 
 
-def optimizer_of(model, optimizer):
+def optimizer_of(model: keras.Model, optimizer: Optimizer) -> Optimizer:
     """The optimiser that flosses a model of which it was said that `optimizer` should.
 
     That is `optimizer` itself for one model, the first, since it keeps state for each

@@ -1,7 +1,11 @@
 """What flossing steps log."""
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
+
+from keras_floss.utils.typing import Logs
 
 MAX_SKIPPED = 10
 
@@ -13,12 +17,12 @@ class StepHistory(keras.callbacks.History):
         layers: names of the recurrent layers that are flossed.
     """
 
-    def __init__(self, layers):
+    def __init__(self, layers: Iterable[str]) -> None:
         super().__init__()
         self._layers = list(layers)
         self._in_a_row = 0
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         logs = {name: float(value) for name, value in (logs or {}).items()}
         # Not from `batch`: with `steps_per_execution` it is the first step of an execution
         # or the last one, by the version of Keras.
@@ -32,11 +36,11 @@ class StepHistory(keras.callbacks.History):
         if self._in_a_row >= MAX_SKIPPED:
             raise FloatingPointError(self._message(logs))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Leaves out what History does: its entries are epochs."""
 
-    def _message(self, logs):
-        def of(name, key):
+    def _message(self, logs: Logs) -> str:
+        def of(name: str, key: str) -> float:
             return logs.get(f"{name}/{key}", logs[key] if len(self._layers) == 1 else 0.0)
 
         bad = [x for x in self._layers if not np.isfinite(of(x, "flossing_loss"))]

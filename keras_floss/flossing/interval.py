@@ -6,15 +6,19 @@ rounding errors; where they are close, as they are once a network is flossed, al
 QR can go.
 """
 
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.flossing.term import Pass
 from keras_floss.utils.precision import product_eps
 
 INTERVALS = (1, 2, 5, 10, 20, 50)
 
 
-def make_interval(qr_interval):
+def make_interval(qr_interval: int | Literal["auto"]) -> "Interval":
     """The policy of a setting: an int, or `"auto"`."""
     return AutoInterval() if qr_interval == "auto" else FixedInterval(qr_interval)
 
@@ -22,10 +26,10 @@ def make_interval(qr_interval):
 class FixedInterval:
     """The same number of steps always."""
 
-    def __init__(self, steps):
+    def __init__(self, steps: int) -> None:
         self.steps = steps
 
-    def run(self, compute):
+    def run(self, compute: Callable[[Any], Pass]) -> Pass:
         """`compute(qr_interval)`."""
         return compute(self.steps)
 
@@ -39,7 +43,7 @@ class AutoInterval:
     all the same is repeated with the next shorter interval.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         # Each replica has its own: they pass different sequences.
         self._level = tf.Variable(
             0,
@@ -48,10 +52,10 @@ class AutoInterval:
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
 
-    def run(self, compute):
+    def run(self, compute: Any) -> Pass:
         """`compute(qr_interval)`, a `Pass`, repeated until its condition is good enough."""
 
-        def good(level, result):
+        def good(level: tf.Tensor, result: Pass) -> tf.Tensor:
             return (level == 0) | (result.log_condition <= allowed(result.width.dtype))
 
         def shorter(level, _, result):
@@ -75,7 +79,7 @@ class AutoInterval:
         self._level.assign(self._next(level, result))
         return result
 
-    def _next(self, level, result):
+    def _next(self, level: tf.Tensor, result: Pass) -> tf.Tensor:
         """The level to begin the next pass with: at most one up."""
         up = tf.minimum(level + 1, len(INTERVALS) - 1)
         steps = tf.gather(INTERVALS, up) - tf.gather(INTERVALS, level)
@@ -85,7 +89,10 @@ class AutoInterval:
         return tf.where(safe, up, level)
 
 
-def allowed(dtype):
+Interval: TypeAlias = FixedInterval | AutoInterval
+
+
+def allowed(dtype: tf.DType) -> float:
     """The `log_condition` up to which exponents and gradient are right to within 1 %.
 
     The gradient's error is about eps times the condition number of the tangents, squared.

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -10,6 +11,7 @@ from keras_floss.flossing.flossing import Flossing
 from keras_floss.flossing.flossing_pass import FlossingPass, flossed_layers
 from keras_floss.flossing.interval import make_interval
 from keras_floss.recurrent.noise import Redraws
+from keras_floss.utils.typing import Arrays
 
 
 class Penalty:
@@ -21,7 +23,7 @@ class Penalty:
         flossing: a `Flossing`.
     """
 
-    def __init__(self, model, strength, flossing: Flossing):
+    def __init__(self, model: keras.Model, strength: float, flossing: Flossing) -> None:
         self.model = model
         self.flossing = flossing
         # TensorFlow's: a Keras variable would be one of the model's weights, which are to
@@ -33,7 +35,7 @@ class Penalty:
         self._local = threading.local()
 
     @contextlib.contextmanager
-    def prepared(self, inputs):
+    def prepared(self, inputs: Arrays) -> Iterator[None]:
         """A block for whose `term` the penalty and its gradients are computed beforehand.
 
         To be entered before the tape of the task is opened: XLA has no loop whose gradient
@@ -48,13 +50,16 @@ class Penalty:
         finally:
             self._local.prepared = None
 
-    def _prepare(self, inputs):
+    def _prepare(
+        self, inputs: Arrays
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor], list[keras.Variable]]:
         """Whether the penalty was left out, it, its gradients, and their variables."""
         layers = flossed_layers(self.model, self.flossing)
-        variables, kinds = [], []
+        variables: list[keras.Variable] = []
+        kinds: list[tuple[tf.TensorShape, tf.DType]] = []
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
 
-        def compute():
+        def compute() -> list[tf.Tensor]:
             flossing_pass = FlossingPass(
                 self.model, layers, self.flossing, self._interval, redraw=self._redraws
             )
@@ -68,14 +73,14 @@ class Penalty:
             kinds.extend((x.shape, x.dtype) for x in kept)
             return [tf.cast(~finite, tf.float32), *kept]
 
-        def nothing():
+        def nothing() -> list[tf.Tensor]:
             # Run eagerly, nothing is known of the gradients: there are none.
             return [tf.zeros(()), *(tf.zeros(s, d) for s, d in kinds or [((), tf.float32)])]
 
         left_out, share, *gradients = tf.cond(self.strength > 0, compute, nothing)
         return left_out, share, gradients, variables
 
-    def term(self, inputs):
+    def term(self, inputs: Arrays) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """What to add to the loss of the batch, and for the logs its parts.
 
         A loss or gradient that is not finite, as that of a layer in which no direction is

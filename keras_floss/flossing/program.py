@@ -1,21 +1,28 @@
 """The flossing step as the `train_step` of a Keras model."""
 
 import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import keras
 import tensorflow as tf
 
-from keras_floss.flossing.flossing_pass import FlossingPass
+from keras_floss.flossing.flossing import Flossing
+from keras_floss.flossing.flossing_pass import FlossingPass, RecurrentLayers
 from keras_floss.flossing.interval import make_interval
 from keras_floss.flossing.source import inputs_of
+from keras_floss.flossing.term import Pass
 from keras_floss.flossing.update import apply_if_finite
 from keras_floss.flow.frame import initial_frame
 from keras_floss.recurrent.cells import CellMap
 from keras_floss.recurrent.noise import noise_seed
 from keras_floss.utils.fingerprint import fingerprint
+from keras_floss.utils.typing import Logs
+
+Step = TypeVar("Step", bound=Callable[..., Any])
 
 
-def _noted(step):
+def _noted(step: Step) -> Step:
     """Notes the Python values that stand in the trace of a step."""
 
     @functools.wraps(step)
@@ -26,13 +33,15 @@ def _noted(step):
             self._frozen = lambda: values
         return result
 
-    return wrapper
+    return cast(Step, wrapper)
 
 
 class FlossingProgram(keras.Model):
     """A Keras model whose `train_step` is a flossing step on another model's weights."""
 
-    def __init__(self, model, layers, flossing):
+    def __init__(
+        self, model: keras.Model, layers: RecurrentLayers, flossing: Flossing
+    ) -> None:
         super().__init__(name="flossing", dtype="float32")
         # In a lambda, which Keras does not track: the weights are the other model's.
         interval = make_interval(flossing.qr_interval)
@@ -47,16 +56,16 @@ class FlossingProgram(keras.Model):
             lambda: self.optimizer.iterations.value,
         )
         self._pass = lambda: flossing_pass
-        self._frozen = lambda: None  # nothing is traced
+        self._frozen: Callable[[], Any] = lambda: None  # nothing is traced
         self.layer_names = tuple(layers)
         self.skipped = keras.metrics.Sum(name="flossing_skipped")
         self.built = True
 
-    def answers(self):
+    def answers(self) -> bool:
         """Whether what is traced is traced of the model and the optimizer as they are."""
         return self._frozen() in (None, self._values())
 
-    def _values(self):
+    def _values(self) -> Any:
         # Of an optimizer, what a user sets; its books are private, but for the rate.
         options = {
             name: value
@@ -66,14 +75,15 @@ class FlossingProgram(keras.Model):
         precision = tf.config.experimental.tensor_float_32_execution_enabled()
         return fingerprint(self._pass().model, options, precision, keras.config.floatx())
 
-    def set_seed(self, seed):
+    def set_seed(self, seed: int) -> None:
         """Sets the frames to start from and the noise, no parts of what is traced."""
         self._pass().seed.assign(noise_seed(seed))
         for frame in self._pass().frames.values():
-            frame.assign(initial_frame(*frame.shape, seed))
+            k, dim = frame.shape
+            frame.assign(initial_frame(k, dim, seed))
 
     @_noted
-    def train_step(self, data):
+    def train_step(self, data: Any) -> Logs:
         result, variables = self._pass().gradients(inputs_of(data))
         finite = apply_if_finite(self.optimizer, result, variables)
         # On every replica: Keras takes the mean of what they log.
@@ -81,11 +91,11 @@ class FlossingProgram(keras.Model):
         return self._logs(result)
 
     @_noted
-    def test_step(self, data):
+    def test_step(self, data: Any) -> Logs:
         return self._logs(self._pass().look(inputs_of(data)))
 
     @_noted
-    def predict_step(self, data):
+    def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
         flossing_pass = self._pass()
         sequences = flossing_pass.sequences(inputs_of(data))
         spectra = flossing_pass.spectra(sequences, flossing_pass.flossing.qr_interval)
@@ -94,7 +104,7 @@ class FlossingProgram(keras.Model):
             for name, calls in spectra.items()
         }
 
-    def _logs(self, result):
+    def _logs(self, result: Pass) -> Logs:
         logs = {"flossing_loss": result.loss}
         for name, exponents in result.exponents.items():
             prefix = f"{name}/" if len(result.exponents) > 1 else ""
@@ -108,7 +118,7 @@ class FlossingProgram(keras.Model):
         return {**logs, "flossing_skipped": self.skipped.result()}
 
 
-def _frame(flossing, name, layer):
+def _frame(flossing: Flossing, name: str, layer: keras.layers.RNN) -> tf.Variable:
     """A variable for the frame that a layer starts from."""
     step = CellMap(layer.cell, name)
     shape = flossing.k_of(name, step.dim), step.dim

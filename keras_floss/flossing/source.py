@@ -1,6 +1,7 @@
 """Whatever `fit` takes as data, as an endless source of inputs to floss on."""
 
 import itertools
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,9 +9,10 @@ import tensorflow as tf
 
 from keras_floss.utils.autotune import without_autotune
 from keras_floss.utils.checks import check_dense
+from keras_floss.utils.typing import Arrays, Data
 
 
-def endless(x, batch_size, seed=None):
+def endless(x: Data, batch_size: int | None, seed: int | None = None) -> Any:
     """Repeats `x` without end; arrays and PyDatasets in a new order each time.
 
     Args:
@@ -42,7 +44,7 @@ def endless(x, batch_size, seed=None):
     return without_autotune(data.batch(batch_size, drop_remainder=True))
 
 
-def from_batch(source, start):
+def from_batch(source: Any, start: int) -> Any:
     """An endless source without its first `start` batches. A generator is left as it is."""
     if isinstance(source, _Endless):
         source.start = start
@@ -51,29 +53,32 @@ def from_batch(source, start):
     return source
 
 
-def inputs_of(batch):
+def inputs_of(batch: Any) -> Any:
     """The inputs of a batch `x` or `(x, y)` or `(x, y, sample_weight)`."""
     if isinstance(batch, list):
         return batch
     return keras.utils.unpack_x_y_sample_weight(batch)[0]
 
 
-def peek(source):
+def peek(source: Any) -> tuple[Arrays, Any]:
     """A first batch of inputs, and a source that still has it."""
     if isinstance(source, keras.utils.PyDataset):
-        return inputs_of(source[0]), source
-    first = next(iter(source), None)
-    if first is None:
-        raise ValueError("There is nothing to floss on: the dataset is empty.")
-    if isinstance(source, tf.data.Dataset):
-        return inputs_of(first), source
-    return inputs_of(first), (batch for batch in itertools.chain([first], source))
+        first = source[0]
+    else:
+        first = next(iter(source), None)
+        if first is None:
+            raise ValueError("There is nothing to floss on: the dataset is empty.")
+        if not isinstance(source, tf.data.Dataset):
+            source = (batch for batch in itertools.chain([first], source))
+    first = inputs_of(first)
+    check_dense(first)
+    return first, source
 
 
 class _Endless(keras.utils.PyDataset):
     """A PyDataset over and over, in a new order each time."""
 
-    def __init__(self, dataset, seed):
+    def __init__(self, dataset: keras.utils.PyDataset, seed: int | None) -> None:
         super().__init__(
             workers=dataset.workers,
             use_multiprocessing=dataset.use_multiprocessing,
@@ -89,10 +94,10 @@ class _Endless(keras.utils.PyDataset):
         self.start = 0
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> None:
         return None
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> Any:
         turn, place = divmod(self.start + index, self.dataset.num_batches)
         order = np.random.default_rng([self.seed, turn])
         return self.dataset[int(order.permutation(self.dataset.num_batches)[place])]

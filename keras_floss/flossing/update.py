@@ -1,17 +1,21 @@
 """An optimiser step that is left out where it would do harm."""
 
+import keras
 import tensorflow as tf
 
+from keras_floss.flossing.term import Pass
 from keras_floss.utils.custom_gradient import tie_gradients
 
 
-def iterations(optimizer):
+def iterations(optimizer: keras.optimizers.Optimizer | None) -> int:
     """The number of updates that an optimiser has made; of None, 0."""
     # Not `int(...)` alone, which a variable under a distribution strategy does not know.
     return 0 if optimizer is None else int(optimizer.iterations.numpy())
 
 
-def apply_if_finite(optimizer, result, variables):
+def apply_if_finite(
+    optimizer: keras.optimizers.Optimizer, result: Pass, variables: list[keras.Variable]
+) -> tf.Tensor:
     """Applies the gradients of a `Pass` if they and the loss are finite, on every replica.
 
     The loss is not where no direction is left in a layer.

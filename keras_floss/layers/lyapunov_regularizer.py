@@ -1,27 +1,21 @@
 """The Keras layer that adds the flossing loss of the layer it wraps."""
 
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
+from typing_extensions import Unpack
 
-from keras_floss.flow.loss import flossing_loss
-from keras_floss.flow.spectrum import trajectory_spectrum
+from keras_floss.flossing.flossing import Flossing, override, takes_flossing
+from keras_floss.flossing.term import cut, spectra, summary
 from keras_floss.recurrent.cells import CellMap
 from keras_floss.recurrent.noise import Redraws
-from keras_floss.recurrent.trajectory import (
-    as_trajectory,
-    check_recurrent,
-    cut_batch,
-    cut_window,
-    directions,
-)
-from keras_floss.utils.checks import (
-    check_k,
-    check_positive_int,
-    check_schedule,
-    check_strength,
-    check_target,
-)
+from keras_floss.recurrent.trajectory import as_trajectory, check_recurrent, directions
+from keras_floss.utils.checks import check_schedule, check_strength
+from keras_floss.utils.typing import Config, LayerKeywords, Shape
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
@@ -31,45 +25,44 @@ class LyapunovRegularizer(keras.layers.Wrapper):
     The output is that of the wrapped layer, masks and states included. When training,
     the layer adds
 
-    `strength · mean over sequences and i ≤ k of (λ_i − target)²`
+    `strength · mean over directions, calls, sequences and i ≤ k of (λ_i − target)²`
 
-    to the loss of the model, through `add_loss`: joint flossing, in any Keras model.
-    The exponents are those that `keras_floss.lyapunov_exponents` gives for the inputs
-    of the layer, in float32 whatever the dtype policy (float64 for a float64 layer). The
-    gradient reaches the weights, the inputs and the initial state. Evaluation adds
-    nothing, so that `val_loss` stays the task's. Directions that are lost (exponents of −∞)
-    are left out; where none is left in the whole batch the term is ∞, without gradient, and
-    `keras.callbacks.TerminateOnNaN` stops the training.
+    to the loss of the model, through `add_loss`: joint flossing, in any Keras model. It is
+    the term that a `FlossingModel` with a `strength` adds for the layer. The exponents are
+    those that `keras_floss.lyapunov_exponents` gives for the inputs of the layer, in
+    float32 whatever the dtype policy (float64 for a float64 layer). The gradient reaches
+    the weights of the layer; its inputs and its initial state count as data. Evaluation
+    adds nothing, so that `val_loss` stays the task's. Directions that are lost (exponents
+    of −∞) are left out; where none is left in the whole batch the term is ∞, without
+    gradient, and `keras.callbacks.TerminateOnNaN` stops the training.
 
     Args:
-        rnn: a `keras.layers.RNN` layer, or a `keras.layers.Bidirectional` of one: then
-            there is one term for each direction.
-        k: number of exponents. Defaults to None, all of them.
-        target: the exponent aimed at, per time step, or a list of k. Defaults to 0.0.
+        rnn: a `keras.layers.RNN` layer, or a `keras.layers.Bidirectional` of one.
         strength: weight of the term, kept as a variable that a callback may `assign` to.
             Defaults to 1.0.
-        batch_size: number of sequences that the term is computed from, the first of each
-            batch. Defaults to None, all of them.
-        window: number of time steps that it is computed from, from the first valid one
-            on. Defaults to None, all of them.
-        warmup: number of first valid steps that are not counted. Defaults to 0.
-        qr_interval: number of steps from one QR to the next. Defaults to 1.
-        seed: of the frame to start from, and of the noise of a cell that draws random
-            numbers, which is new at each training step. Defaults to 0.
+        flossing: a `keras_floss.Flossing`, what is flossed and how. It has one layer and no
+            choice of intervals: `layers` must be None, `k` no dict, and `qr_interval` a
+            number. Defaults to None, `Flossing()`: the first sequence of each batch.
 
     Call arguments:
         sequences: `(batch, time, features)`.
-        initial_state, mask, training: as in the wrapped layer.
+        initial_state, mask, training: those of the wrapped layer.
+
+    Attributes:
+        flossing: the `keras_floss.Flossing`.
+        strength: the variable.
 
     Raises:
-        ValueError: a layer that is not recurrent, or a setting out of its range.
+        ValueError: a layer that is not recurrent, or a setting out of its range or without
+            a meaning here.
 
     Example:
 
     ```python
     inputs = keras.Input((100, 3))
     rnn = keras.layers.LSTM(32)
-    outputs = keras_floss.LyapunovRegularizer(rnn, k=8, strength=0.1)(inputs)
+    flossing = keras_floss.Flossing(k=8)
+    outputs = keras_floss.LyapunovRegularizer(rnn, 0.1, flossing)(inputs)
     model = keras.Model(inputs, keras.layers.Dense(1)(outputs))
     model.compile("adam", "mse")  # trains on the task's loss and the penalty
     ```
@@ -78,19 +71,14 @@ class LyapunovRegularizer(keras.layers.Wrapper):
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306), eq. 4
     """
 
+    @takes_flossing
     def __init__(
         self,
-        rnn,
-        k=None,
-        target=0.0,
-        strength=1.0,
-        batch_size=None,
-        window=None,
-        warmup=0,
-        qr_interval=1,
-        seed=0,
-        **kwargs,
-    ):
+        rnn: keras.layers.RNN | keras.layers.Bidirectional,
+        strength: float = 1.0,
+        flossing: Flossing | None = None,
+        **kwargs: Unpack[LayerKeywords],
+    ) -> None:
         for layer in directions(rnn).values():
             check_recurrent(layer)
             if not isinstance(layer, keras.layers.RNN):
@@ -99,101 +87,116 @@ class LyapunovRegularizer(keras.layers.Wrapper):
                     f"{rnn!r}"
                 )
         check_strength(strength)
-        for name, value in (("k", k), ("batch_size", batch_size), ("window", window)):
-            if value is not None:
-                check_positive_int(name, value)
-        check_schedule(warmup, qr_interval, window)
-        check_target(target, k)
+        flossing = override(flossing)
+        for name, wanted, wrong in (
+            ("layers", "None, since it flosses its own", flossing.layers is not None),
+            ("k", "an integer or None, for one layer", isinstance(flossing.k, dict)),
+            ("qr_interval", "an integer", flossing.qr_interval == "auto"),
+        ):
+            if wrong:
+                raise ValueError(
+                    f"`{name}` in the `flossing` of a `LyapunovRegularizer` must be "
+                    f"{wanted}. Received: {getattr(flossing, name)!r}"
+                )
         # A mixed policy would hand weights in half precision to the tangent flow. This
         # layer has none of its own, and the wrapped one casts for itself.
         policy = kwargs.pop("dtype", None) or keras.config.dtype_policy()
         dtype = keras.dtype_policies.get(policy).variable_dtype
         super().__init__(rnn, dtype=dtype, autocast=False, **kwargs)
-        self.k = k
-        self.target = target
+        self.flossing = flossing
         # TensorFlow's: a Keras variable would be a weight, and the weights of this layer
         # are those of the one it wraps.
         self.strength = tf.Variable(strength, trainable=False, dtype=tf.float32)
         self._redraws = Redraws()
-        self.batch_size = batch_size
-        self.window = window
-        self.warmup = warmup
-        self.qr_interval = qr_interval
-        self.seed = seed
         self.supports_masking = True
 
-    def build(self, sequences_shape, initial_state_shape=None):
+    def build(self, sequences_shape: Shape, initial_state_shape: Any = None) -> None:
         super().build(sequences_shape)
-        check_schedule(self.warmup, self.qr_interval, self.window or sequences_shape[1])
+        flossing, time = self.flossing, self.flossing.window or sequences_shape[1]
+        if time is not None:
+            check_schedule(flossing.warmup_of(time), flossing.qr_interval, time)
         for layer in directions(self.layer).values():
-            dim = CellMap(layer.cell, layer.name).dim
-            check_target(self.target, check_k(self.k, dim, layer.name))
+            flossing.k_of(layer.name, CellMap(layer.cell, layer.name).dim)
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
+    def call(
+        self,
+        sequences: tf.Tensor,
+        initial_state: Sequence[tf.Tensor] | None = None,
+        mask: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> Any:
         if training:
             penalty = self._penalty(sequences, initial_state, mask)
             # A float64 layer may stand in a model whose loss is float32.
             strength = ops.cast(self.strength, penalty.dtype)
             # At a strength of 0 nothing is added, be the penalty ∞.
             term = tf.math.multiply_no_nan(penalty, strength)
-            self.add_loss(ops.cast(term, keras.config.floatx()))
+            term = ops.cast(term, keras.config.floatx())
+            # Of the calls of this step the mean: Keras takes the sum of what is added, and
+            # lists what is added here before what is added in the wrapped layer.
+            before = self.losses[: len(self.losses) - len(self.layer.losses)]
+            self.add_loss((term - sum(before)) / (len(before) + 1))
         return self.layer(
             sequences, initial_state=initial_state, mask=mask, training=training
         )
 
-    def _penalty(self, sequences, initial_state, mask):
+    def _penalty(
+        self,
+        sequences: tf.Tensor,
+        initial_state: Sequence[tf.Tensor] | None,
+        mask: tf.Tensor | None,
+    ) -> tf.Tensor:
         if sequences.shape[1] == 1:
             raise ValueError(
                 f"`{self.name}` is called on one time step, from which no exponent can be "
                 "told: call a LyapunovRegularizer on whole sequences. What flosses a layer "
                 "that is called step by step is `keras_floss.FlossingModel`."
             )
-        layers = directions(self.layer).values()
-        states = [initial_state]
+        layers = directions(self.layer)
+        states: list[Any] = [initial_state]
         if len(layers) == 2:
-            half = len(initial_state or []) // 2
-            states = [initial_state[:half], initial_state[half:]] if half else [None] * 2
-        penalties = []
-        for layer, state in zip(layers, states, strict=True):
-            trajectory = as_trajectory(layer, sequences, state, mask)
-            spectrum = trajectory_spectrum(
-                cut_window(cut_batch(trajectory, self.batch_size), self.window),
-                self.k,
-                warmup=self.warmup,
-                qr_interval=self.qr_interval,
-                seed=self.seed,
-                redraw=self._redraws() if trajectory.map.noisy else 0,
-            )
-            penalties.append(
-                flossing_loss(spectrum.exponents, spectrum.counted, self.target)
-            )
-        return sum(penalties)
+            given = initial_state or []
+            half = len(given) // 2
+            states = [given[:half], given[half:]] if half else [None] * 2
+        calls = {
+            name: [cut(as_trajectory(layer, sequences, state, mask), self.flossing)]
+            for (name, layer), state in zip(layers.items(), states, strict=True)
+        }
+        noisy = any(trajectory.map.noisy for (trajectory,) in calls.values())
+        interval, redraw = self.flossing.qr_interval, self._redraws() if noisy else 0
+        found = spectra(calls, self.flossing, interval, redraw=redraw)
+        return summary(found, self.flossing.target, interval).loss
 
-    def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+    def compute_output_shape(
+        self, sequences_shape: Shape, initial_state_shape: Any = None
+    ) -> Any:
         return self.layer.compute_output_shape(sequences_shape)
 
-    def compute_mask(self, sequences, mask=None):
+    def compute_mask(self, sequences: tf.Tensor, mask: tf.Tensor | None = None) -> Any:
         return self.layer.compute_mask(sequences, mask)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
-            "k": self.k,
-            "target": self.target,
             "strength": float(self.strength.numpy()),
-            "batch_size": self.batch_size,
-            "window": self.window,
-            "warmup": self.warmup,
-            "qr_interval": self.qr_interval,
-            "seed": self.seed,
+            "flossing": keras.saving.serialize_keras_object(self.flossing),
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: Config, custom_objects: Mapping[str, Any] | None = None
+    ) -> "LyapunovRegularizer":
         # This is how Bidirectional makes the backward layer of what it is given.
         if "go_backwards" in config:
             raise ValueError(
                 "`LyapunovRegularizer` cannot stand inside a Bidirectional. Swap the two: "
                 "LyapunovRegularizer(keras.layers.Bidirectional(rnn))."
             )
+        if "flossing" in config:
+            flossing = keras.saving.deserialize_keras_object(config["flossing"])
+        else:  # of the first version, whose config has each setting for itself
+            names = [f.name for f in dataclasses.fields(Flossing) if f.name in config]
+            flossing = Flossing(**{name: config[name] for name in names})
+            config = {name: v for name, v in config.items() if name not in names}
+        config = {**config, "flossing": flossing}
         return super().from_config(config, custom_objects=custom_objects)

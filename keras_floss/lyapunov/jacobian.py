@@ -44,13 +44,11 @@ def step_jacobians(trajectory):
 class LSTMJacobianPaths(typing.NamedTuple):
     """The step Jacobians of an LSTM, by the state that the derivative comes through.
 
-    In rows and columns h comes before c.
+    Both are NumPy arrays `(batch, time, 2·units, 2·units)`, with h before c.
 
     Attributes:
-        cell: `(batch, time, 2·units, 2·units)` NumPy array. A_t, the path through c_{t-1}:
-            J_t with the columns of h_{t-1} at zero.
-        rest: NumPy array of the same shape. B_t, the path through h_{t-1}: J_t with the
-            columns of c_{t-1} at zero.
+        cell: A_t, the path through c_{t-1}: J_t with the columns of h_{t-1} at zero.
+        rest: B_t, the path through h_{t-1}: J_t with the columns of c_{t-1} at zero.
     """
 
     cell: np.ndarray
@@ -73,18 +71,14 @@ def lstm_jacobian_paths(
 
     Args:
         rnn: a `keras.layers.LSTM`, a `keras_floss.layers.HDetachLSTM` or an `LSTMCell`.
-        inputs: `(batch, time, features)`, array or tensor.
-        initial_state: what the layer takes as such. Defaults to None, the state that the
-            layer itself starts from.
-        mask: `(batch, time)`, True where a step is valid. A masked step carries the state
-            unchanged. Defaults to None, all steps valid.
+        inputs, initial_state, mask: as in `lyapunov_exponents`.
 
     Returns:
         A `LSTMJacobianPaths`, in the order in which the layer runs. At a masked step the
         two add up to the identity.
 
     Raises:
-        ValueError: `rnn` is no LSTM, or its inputs are not `(batch, time, features)`.
+        ValueError: `rnn` is no LSTM; or as `lyapunov_exponents`.
 
     Example:
 

@@ -53,21 +53,11 @@ def jacobian_singular_values(
     singular values whatever k.
 
     Args:
-        rnn: a `keras.layers.RNN` layer (SimpleRNN, GRU, LSTM, RateRNN, `RNN` over any
-            cell, stacked cells, one direction of a Bidirectional), a Keras cell, or a plain
-            function `step(state, x)` or `step(state)` that returns the next state. A layer
-            is built if it is not; a stateful one starts from its stored state and leaves
-            that unchanged.
-        inputs: `(batch, time, features)`, array or tensor; of a function `step(state)`, the
-            number of steps.
-        horizon: t, the number of valid steps in the product, or several such numbers, for
-            which the steps are taken once. Defaults to None, all there are.
+        rnn, inputs, initial_state, mask: as in `lyapunov_exponents`.
+        horizon: t, the number of valid steps in the product, or several such numbers,
+            for which the steps are taken once. Defaults to None, all there are.
         k: number of singular values, the largest ones, from 1 to D. Defaults to None,
             all D.
-        initial_state: what the layer takes as such. Defaults to None, the state that the
-            layer itself starts from. A plain function must have one.
-        mask: `(batch, time)`, True where a step is valid. A masked step carries the state
-            unchanged and does not count. Defaults to None, all steps valid.
         warmup: number of first valid steps that carry the state but are not in the
             product. Defaults to 0.
 
@@ -77,10 +67,8 @@ def jacobian_singular_values(
         sees it; NaN for a sequence with fewer valid steps.
 
     Raises:
-        ValueError: a setting out of its range, a horizon that is not from 1 to the number
-            of time steps after the warm-up, inputs that are not `(batch, time, features)`,
-            a layer that is not recurrent, or one that draws random numbers in a way that
-            cannot be the same for all tangents.
+        ValueError: a horizon that is not from 1 to the number of time steps after the
+            warm-up; or as `lyapunov_exponents`.
 
     Warns:
         UserWarning: there are NaNs, or the iteration did not converge.
@@ -107,14 +95,13 @@ def jacobian_singular_values(
 class ConditionNumber(typing.NamedTuple):
     """Condition numbers of the long-term Jacobian, in natural logarithms.
 
-    Entry m is for the leading m directions (the first one is 0).
+    Both are NumPy float64 arrays `(batch, k)`, or `(batch, number of horizons, k)` for
+    several. Entry m is for the leading m directions (the first one is 0).
 
     Attributes:
-        log_measured: `(batch, k)` NumPy array, or `(batch, number of horizons, k)` for
-            several. log κ_m = log σ_1 − log σ_m, of the singular values.
-        log_predicted: NumPy array of the same shape. (λ_1 − λ_m) t, of the Lyapunov
-            exponents, which in float32 lose a direction (+∞) sooner than the singular
-            values do.
+        log_measured: log κ_m = log σ_1 − log σ_m, of the singular values.
+        log_predicted: (λ_1 − λ_m) t, of the Lyapunov exponents, which in float32 lose a
+            direction (+∞) sooner than the singular values do.
     """
 
     log_measured: np.ndarray
@@ -142,44 +129,20 @@ def condition_number(
     exponents of the whole sequence. They are logarithms because κ soon exceeds 1e308.
 
     Args:
-        rnn: a `keras.layers.RNN` layer (SimpleRNN, GRU, LSTM, RateRNN, `RNN` over any
-            cell, stacked cells, one direction of a Bidirectional), a Keras cell, or a plain
-            function `step(state, x)` or `step(state)` that returns the next state. A layer
-            is built if it is not; a stateful one starts from its stored state and leaves
-            that unchanged.
-        inputs: `(batch, time, features)`, array or tensor; of a function `step(state)`, the
-            number of steps.
-        horizon: t, the number of valid steps in the product, or several such numbers, for
-            which the steps are taken once. Defaults to None, all there are.
+        rnn, inputs, horizon, initial_state, mask: as in `jacobian_singular_values`.
         k: the largest number of directions, from 1 to D. Defaults to None, D.
-        initial_state: what the layer takes as such. Defaults to None, the state that the
-            layer itself starts from. A plain function must have one.
-        mask: `(batch, time)`, True where a step is valid. A masked step carries the state
-            unchanged and does not count. Defaults to None, all steps valid.
         warmup: number of first valid steps that carry the state but are neither in the
             Jacobian nor counted in the exponents. Defaults to 0.
-        memory_limit: the bytes that may be kept of a pass. A longer one is computed in
-            blocks along time (see `set_memory_limit`). Defaults to None, the limit of
-            `set_memory_limit`.
-        orthonormalization: the algorithm of the QR. `"householder"` is TensorFlow's;
-            `"gram-schmidt"` works in products of blocks, and is several times faster under
-            XLA; `"auto"` is the latter where XLA compiles and products are as precise as
-            the dtype (those of float32 on a recent NVIDIA GPU are not, unless
-            TensorFloat-32 is off), and else the former. The exponents are the same.
-            Defaults to `"auto"`.
 
     Returns:
         A `ConditionNumber`: `log_measured` and `log_predicted`. +∞ for a direction that
         lost its rank; NaN where all did, and for a sequence with fewer valid steps.
 
     Raises:
-        ValueError: a setting out of its range, a horizon that is not from 1 to the number
-            of time steps after the warm-up, inputs that are not `(batch, time, features)`,
-            a layer that is not recurrent, or one that draws random numbers in a way that
-            cannot be the same for all tangents.
+        ValueError: as `jacobian_singular_values`.
 
     Warns:
-        UserWarning: there are NaNs, or the iteration did not converge.
+        UserWarning: as `jacobian_singular_values`.
 
     Example:
 

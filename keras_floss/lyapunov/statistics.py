@@ -22,31 +22,31 @@ TOLERANCE = 0.01
 class LyapunovStatistics(typing.NamedTuple):
     """Exponents of a batch of sequences with what is needed to judge them.
 
-    Exponents are per time step, in the natural logarithm.
+    All are NumPy arrays; exponents are per time step, natural logarithm.
 
     Attributes:
-        exponents: `(batch, k)` NumPy array. What `lyapunov_exponents` returns.
-        standard_error: `(batch, k)` NumPy array. The error of each exponent as a mean over
-            its run: the standard deviation of the means over blocks of the run, over the
-            root of their number. NaN with fewer counted QRs than blocks, and for a
-            direction that was lost.
-        running: `(batch, time, k)` NumPy array. The exponents as they stood after each
-            step, in the order in which the layer runs. NaN before the first counted QR.
-        dimension: `(batch,)` NumPy array. The Kaplan–Yorke dimension of the attractor:
-            j + (λ_1 + … + λ_j) / |λ_{j+1}| with the largest j for which that sum is not
-            negative. NaN where the sum of all k is not negative and k < D.
-        entropy_rate: `(batch,)` NumPy array. The sum of the positive exponents, in nats per
-            time step: the Kolmogorov–Sinai entropy rate where there is a smooth invariant
+        exponents: `(batch, k)`, as `lyapunov_exponents` gives them.
+        standard_error: `(batch, k)`, of each exponent as a mean over its run: the
+            standard deviation of the means over blocks of the run, over the root of
+            their number. NaN with fewer counted QRs than blocks, and for a direction
+            that was lost.
+        running: `(batch, time, k)`, the exponents as they stood after each step, in the
+            order in which the layer runs. NaN before the first counted QR.
+        dimension: `(batch,)`, the Kaplan–Yorke dimension of the attractor: j + (λ_1 + …
+            + λ_j) / |λ_{j+1}| with the largest j for which that sum is not negative. NaN
+            where the sum of all k is not negative and k < D.
+        entropy_rate: `(batch,)`, the sum of the positive exponents, in nats per time
+            step: the Kolmogorov–Sinai entropy rate where there is a smooth invariant
             measure, and an upper bound of it elsewhere.
-        condition: `(batch,)` NumPy array. The largest ratio max_j |R_jj| / |R_ii| of a
-            counted QR, without directions that were lost: how near to parallel the tangents
-            came between two QRs. Times the rounding of the dtype it is the relative error
-            of the smallest R_ii.
-        degrees_of_freedom: `(batch, k)` NumPy array. Those of each standard error, for
-            Student's t: the number of blocks less one. NaN where the error is.
-        lost: `(batch, k)` NumPy array. The number of counted QRs at which a direction was
-            lost: nothing was left of its tangent but rounding. Its exponent is −∞ from the
-            first of them on. NaN without a counted QR.
+        condition: `(batch,)`, the largest ratio max_j |R_jj| / |R_ii| of a counted QR,
+            directions that lost their rank apart: how near to parallel the tangents came
+            between two QRs. Times the rounding of the dtype it is the relative error of
+            the smallest R_ii.
+        degrees_of_freedom: `(batch, k)`, of each standard error, for Student's t: the
+            number of blocks less one. NaN where the error is.
+        lost: `(batch, k)`, the number of counted QRs at which a direction was lost: nothing
+            was left of its tangent but rounding. Its exponent is −∞ from the first of them
+            on. NaN without a counted QR.
     """
 
     exponents: np.ndarray
@@ -87,43 +87,17 @@ def lyapunov_statistics(
     times its size.
 
     Args:
-        rnn: a `keras.layers.RNN` layer (SimpleRNN, GRU, LSTM, RateRNN, `RNN` over any
-            cell, stacked cells, one direction of a Bidirectional), a Keras cell, or a plain
-            function `step(state, x)` or `step(state)` that returns the next state. A layer
-            is built if it is not; a stateful one starts from its stored state and leaves
-            that unchanged.
-        inputs: `(batch, time, features)`, array or tensor; of a function `step(state)`, the
-            number of steps.
-        k: number of exponents, from 1 to D. Defaults to None, all D.
-        initial_state: what the layer takes as such. Defaults to None, the state that the
-            layer itself starts from. A plain function must have one.
-        mask: `(batch, time)`, True where a step is valid. A masked step carries the state
-            unchanged and does not count. Defaults to None, all steps valid.
-        warmup: number of first valid steps that carry state and tangents but are not
-            counted. Defaults to 0.
-        qr_interval: number of steps from one QR to the next. Defaults to 1.
-        seed: of the random orthonormal frame to start from, and of the noise of a step that
-            draws random numbers. Defaults to 0.
+        rnn, inputs, k, initial_state, mask, warmup, qr_interval, seed: as in
+            `lyapunov_exponents`.
         blocks: number of blocks that a run is cut into for its standard errors, at least
             2. Defaults to None: ten, and down to four where ten would be shorter than five
             QRs or five times the measured autocorrelation time of the stretches.
-        memory_limit: the bytes that may be kept of a pass. A longer one is computed in
-            blocks along time (see `set_memory_limit`). Defaults to None, the limit of
-            `set_memory_limit`.
-        orthonormalization: the algorithm of the QR. `"householder"` is TensorFlow's;
-            `"gram-schmidt"` works in products of blocks, and is several times faster under
-            XLA; `"auto"` is the latter where XLA compiles and products are as precise as
-            the dtype (those of float32 on a recent NVIDIA GPU are not, unless
-            TensorFloat-32 is off), and else the former. The exponents are the same.
-            Defaults to `"auto"`.
 
     Returns:
         A `LyapunovStatistics`.
 
     Raises:
-        ValueError: a setting out of its range, inputs that are not
-            `(batch, time, features)`, a layer that is not recurrent, or one that draws
-            random numbers in a way that cannot be the same for all tangents.
+        ValueError: as `lyapunov_exponents`, and for fewer than 2 blocks.
 
     Warns:
         UserWarning: the tangents came so near to parallel between two QRs that rounding

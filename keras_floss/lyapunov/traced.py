@@ -23,7 +23,7 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
         function: takes a `Trajectory` and the settings, and returns tensors. Where there is
             a `seed` among these it also takes a `frame` in place of `k`, and a tensor as
             `seed`, which is then that of the noise.
-        rnn, inputs, initial_state, mask: those of `lyapunov_exponents`.
+        rnn, inputs, initial_state, mask: as in `lyapunov_exponents`.
         **settings: `k`, `warmup`, `qr_interval` and others. Where there is a
             `memory_limit` among these there is an `orthonormalization` as well.
     """

@@ -1,11 +1,24 @@
 """The model with a flossing optimiser."""
 
+from __future__ import annotations
+
 import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import keras
+import numpy as np
+from typing_extensions import Unpack
 
 from keras_floss.flossing.engine import Flosser
-from keras_floss.flossing.flossing import Flossing
+from keras_floss.flossing.flossing import (
+    UNSET,
+    Flossing,
+    Unset,
+    override,
+    takes_flossing,
+)
+from keras_floss.flow.frame import Orthonormalization
 from keras_floss.models.joint_flossing import JointFlossing
 from keras_floss.models.own_steps import check_no_own_steps
 from keras_floss.utils.private_keras import (
@@ -15,10 +28,19 @@ from keras_floss.utils.private_keras import (
     own_metrics,
     set_build_shapes,
 )
+from keras_floss.utils.typing import (
+    Arrays,
+    Config,
+    Data,
+    LayerKeywords,
+    Layers,
+    Optimizer,
+    Verbose,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
-class FlossingModel(JointFlossing, keras.Model):
+class FlossingModel(JointFlossing):
     """A Keras model that can floss its recurrent layers.
 
     It wraps a model, or is subclassed like `keras.Model`, and trains, evaluates, predicts
@@ -36,14 +58,15 @@ class FlossingModel(JointFlossing, keras.Model):
             with a `train_step` of its own, or another method of training, is an error.
         outputs: the outputs of a functional model.
         inputs: the inputs of a functional model, as a keyword in place of `model`.
+        flossing: a `keras_floss.Flossing`, what is flossed and how: by `floss`, by joint
+            flossing, and by the callbacks that are not given another one. Saved with the
+            model. Defaults to None, `Flossing()`.
         strength: adds `strength · flossing loss` to the loss of every training step:
             joint flossing. Defaults to None, none.
-        joint: dict of settings of joint flossing: `batch_size`, `window`, `k`, `target`,
-            `warmup`, `qr_interval`, `layers` and `seed`, as in `floss`, with its
-            defaults: one sequence of each batch, and all of it.
         name: name of the model. Defaults to that of the wrapped one.
 
     Attributes:
+        flossing: the `keras_floss.Flossing` of the model, which cannot be changed.
         strength: variable, of joint flossing; a callback may `assign` to it. At 0 the
             penalty is not computed. None without joint flossing. The logs of training
             then have `flossing_loss`, and `flossing_skipped`, the number of steps of the
@@ -85,17 +108,17 @@ class FlossingModel(JointFlossing, keras.Model):
         # `keras.Model.__new__` drops the arguments, which Keras makes the config of.
         return keras.Layer.__new__(cls, *args, **kwargs)
 
+    @takes_flossing
     def __init__(
         self,
-        model=None,
-        outputs=None,
+        model: keras.Model | keras.KerasTensor | None = None,
+        outputs: keras.KerasTensor | None = None,
         *,
-        inputs=None,
-        strength=None,
-        joint=None,
-        name=None,
-        **kwargs,
-    ):
+        inputs: keras.KerasTensor | None = None,
+        flossing: Flossing | None = None,
+        strength: float | None = None,
+        **kwargs: Unpack[LayerKeywords],
+    ) -> None:
         if inputs is not None:
             model = inputs
         if outputs is not None:
@@ -116,12 +139,14 @@ class FlossingModel(JointFlossing, keras.Model):
             check_no_own_steps(model, self, FlossingModel)
             # Inputs are cast by the model itself, which knows what they are to be.
             kwargs = {"dtype": model.dtype_policy, "autocast": False, **kwargs}
-        super().__init__(name=name or getattr(model, "name", None), **kwargs)
-        self.model = model
+        kwargs["name"] = kwargs.get("name") or getattr(model, "name", None)
+        super().__init__(**kwargs)
+        self.model: Any = model
         self.flossing_optimizer = None
-        self._flosser = None
-        self._backups = lambda: ()
-        self._set_joint_flossing(strength, joint)
+        self._flosser: Callable[[], Flosser] | None = None
+        self._backups: Callable[[], tuple] = lambda: ()
+        self._flossing = override(flossing)
+        self._set_joint_flossing(strength, self._flossing)
         if model is not None and model.built:
             self.built = True
             # What Keras notes of a model when it is built, and writers of other formats,
@@ -131,29 +156,36 @@ class FlossingModel(JointFlossing, keras.Model):
                 shapes = {"input_shape": model.input_shape}
             set_build_shapes(self, shapes)
 
-    def call(self, inputs, training=None):
+    @property
+    def flossing(self) -> Flossing:
+        """What is flossed and how, where nothing else is said."""
+        return self._flossing
+
+    def call(self, inputs: Arrays, training: bool | None = None) -> Any:
         # None would take the place of the model's own default.
         given = {} if training is None else {"training": training}
         return self.model(inputs, **given)
 
     @property
-    def input_dtype(self):
+    def input_dtype(self) -> str:
         # By default it is that of the arithmetic, which numbers of words are not of.
         inputs = keras.tree.flatten(getattr(self.model, "inputs", None))
         dtypes = {x.dtype for x in inputs if isinstance(x, keras.KerasTensor)}
         return dtypes.pop() if len(dtypes) == 1 else super().input_dtype
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         # Keras leaves out those of a model in a model.
         own = [] if self.model is None else own_metrics(self.model)
         return [*super().metrics, *own]
 
-    def compile(self, *args, flossing_optimizer="adam", **kwargs):
-        """As `keras.Model.compile`, with an optimiser for flossing.
+    def compile(
+        self, *args: Any, flossing_optimizer: Optimizer = "adam", **kwargs: Any
+    ) -> None:
+        """That of `keras.Model`, with an optimiser for flossing.
 
         Args:
-            *args, **kwargs: as in `keras.Model.compile`.
+            *args, **kwargs: those of `keras.Model.compile`.
             flossing_optimizer: a `keras.optimizers.Optimizer` or a name. It is separate
                 from the task's and keeps its state from one flossing to the next. It
                 cannot be `Ftrl` or `ScheduleFreeAdamW`, nor have `use_ema` or
@@ -178,7 +210,7 @@ class FlossingModel(JointFlossing, keras.Model):
         if self.built:
             flosser.build_optimizer()
 
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As `keras.Model.fit`."""
         arguments = inspect.signature(super().fit).bind(*args, **kwargs).arguments
         callbacks = arguments.get("callbacks")
@@ -196,7 +228,7 @@ class FlossingModel(JointFlossing, keras.Model):
         finally:
             self._backups = lambda: ()
 
-    def back_up(self, epoch):
+    def back_up(self, epoch: int) -> None:
         """Has the BackupAndRestore of the `fit` under way save, to go on at `epoch`."""
         if self._backups():
             # An optimiser that is built on one side only is skipped on loading.
@@ -217,19 +249,22 @@ class FlossingModel(JointFlossing, keras.Model):
 
     def floss(
         self,
-        x,
-        steps=500,
+        x: Data,
+        steps: int = 500,
         *,
-        batch_size=1,
-        window=None,
-        k=None,
-        target=0.0,
-        warmup="auto",
-        qr_interval=1,
-        layers=None,
-        seed=None,
-        verbose="auto",
-    ):
+        flossing: Flossing | None = None,
+        verbose: Verbose = "auto",
+        batch_size: int | None | Unset = UNSET,
+        window: int | None | Unset = UNSET,
+        k: int | Mapping[str, int] | None | Unset = UNSET,
+        target: float | Sequence[float] | Unset = UNSET,
+        warmup: int | Literal["auto"] | Unset = UNSET,
+        qr_interval: int | Literal["auto"] | Unset = UNSET,
+        layers: Layers | None | Unset = UNSET,
+        seed: int | None | Unset = UNSET,
+        memory_limit: float | None | Unset = UNSET,
+        orthonormalization: Orthonormalization | Unset = UNSET,
+    ) -> keras.callbacks.History:
         """Moves the Lyapunov exponents of the recurrent layers towards `target`.
 
         Each step takes a few sequences, computes the exponents of every recurrent layer
@@ -258,23 +293,12 @@ class FlossingModel(JointFlossing, keras.Model):
                 are ignored). It is repeated until `steps` are done, arrays and PyDatasets
                 in a new order each time.
             steps: number of flossing steps. Defaults to 500.
-            batch_size: number of sequences of a step; of a batched source, the first
-                ones of each batch. Defaults to 1.
-            window: number of time steps, from the first valid one of each recurrent
-                layer's input. Defaults to None, all of them.
-            k: number of exponents: an int, None for all, or a dict by layer name.
-            target: exponent aimed at, per time step, or a list of k. Defaults to 0.0.
-            warmup: number of first steps of the window that are not counted. Defaults to
-                `"auto"`: 10 + ⌈window/10⌉, but at most half of the window.
-            qr_interval: number of steps from one QR to the next, or `"auto"`: as many, up
-                to 50, as leave exponents and gradients within 1 % of what they are with a
-                QR at every step. The more alike the exponents, the more it saves. Defaults
-                to 1.
-            layers: recurrent layers to floss, as names or layers. Defaults to None, all.
-            seed: of the shuffling of arrays, of the starting frame, and of the noise of
-                cells that draw random numbers, which is new at each step. Defaults to None:
-                shuffled anew each time, the same frame and noise always.
-            verbose: as in `fit`. Defaults to `"auto"`, a progress bar.
+            flossing: a `keras_floss.Flossing`, what is flossed and how. Defaults to None,
+                that of the model.
+            verbose: that of `fit`. Defaults to `"auto"`, a progress bar.
+            batch_size, window, k, target, warmup, qr_interval: fields of `flossing`
+                that are given one by one, and replace those of the object.
+            layers, seed, memory_limit, orthonormalization: further fields, likewise.
 
         Returns:
             A `keras.callbacks.History` with an entry for each step (for each execution,
@@ -291,48 +315,52 @@ class FlossingModel(JointFlossing, keras.Model):
                 inputs cannot be reached, or nothing trainable in them.
             FloatingPointError: 10 steps in a row were not finite, or left no direction.
         """
-        return self.flosser.floss(
-            x,
-            steps,
-            Flossing(
-                batch_size=batch_size,
-                window=window,
-                k=k,
-                target=target,
-                warmup=warmup,
-                qr_interval=qr_interval,
-                layers=layers,
-                seed=seed,
-            ),
-            verbose=verbose,
+        flossing = override(
+            self.flossing if flossing is None else flossing,
+            batch_size=batch_size,
+            window=window,
+            k=k,
+            target=target,
+            warmup=warmup,
+            qr_interval=qr_interval,
+            layers=layers,
+            seed=seed,
+            memory_limit=memory_limit,
+            orthonormalization=orthonormalization,
         )
+        return self.flosser.floss(x, steps, flossing, verbose=verbose)
 
     def lyapunov_spectrum(
         self,
-        x,
+        x: Data,
         *,
-        k=None,
-        window=None,
-        warmup=0,
-        qr_interval=1,
-        layers=None,
-        batch_size=None,
-        steps=None,
-        seed=0,
-        verbose=0,
-    ):
+        k: int | Mapping[str, int] | None = None,
+        window: int | None = None,
+        warmup: int = 0,
+        qr_interval: int = 1,
+        layers: Layers | None = None,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+        verbose: Verbose = 0,
+    ) -> dict[str, np.ndarray]:
         """The Lyapunov exponents of every recurrent layer on the inputs that it gets.
 
         Args:
-            x: inputs, as in `floss`.
-            k, window, layers: as in `floss`.
+            x: inputs: an array or tensor, a batched `tf.data.Dataset`, or a
+                `keras.utils.PyDataset`, with or without targets.
+            k: number of exponents: an int, None for all, or a dict by layer name. Defaults
+                to None.
+            window: number of time steps, from the first valid one of each recurrent
+                layer's own input. Defaults to None, all of them.
             warmup: number of first steps that are not counted. Defaults to 0.
             qr_interval: number of steps from one QR to the next. Defaults to 1.
+            layers: recurrent layers to look at, as names or layers. Defaults to None, all.
             batch_size: number of sequences at a time, of arrays. Defaults to None, 32.
             steps: number of batches to take of a `tf.data.Dataset`. Defaults to None, all.
             seed: of the starting frame, and of the noise of cells that draw random
                 numbers. Defaults to 0.
-            verbose: as in `predict`. Defaults to 0.
+            verbose: that of `predict`. Defaults to 0.
 
         Returns:
             `{layer name: (sequences, k) array}`, per time step, natural logarithm. A
@@ -355,21 +383,21 @@ class FlossingModel(JointFlossing, keras.Model):
             verbose=verbose,
         )
 
-    def summary(self, *args, **kwargs):
+    def summary(self, *args: Any, **kwargs: Any) -> None:
         """The layers of the wrapped model, or of this one where it has its own `call`."""
         if self.model is None:
             return super().summary(*args, **kwargs)
         return self.model.summary(*args, **kwargs)
 
-    def export(self, *args, **kwargs):
+    def export(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.export`; what is exported is the wrapped model."""
         # Not where a subclass has a `call` of its own, which may add to that model.
         wraps = self.model is not None and type(self).call is FlossingModel.call
-        exported = self.model if wraps else super()
+        exported: Any = self.model if wraps else super()
         return exported.export(*args, **kwargs)
 
     @default_config
-    def get_config(self):
+    def get_config(self) -> Config:
         # A subclass with an `__init__` of plain arguments has Keras make its config of
         # them, as any model has.
         if self.model is None or makes_own_config(self):
@@ -378,17 +406,26 @@ class FlossingModel(JointFlossing, keras.Model):
             "name": self.name,
             "trainable": self.trainable,
             "model": keras.saving.serialize_keras_object(self.model),
-            **self._joint_config(),
+            "flossing": keras.saving.serialize_keras_object(self.flossing),
+            "strength": None if self.strength is None else float(self.strength.numpy()),
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: Config, custom_objects: Mapping[str, Any] | None = None
+    ) -> FlossingModel:
         config = dict(config)
         trainable = config.pop("trainable", True)
         if "model" in config:
-            config["model"] = keras.saving.deserialize_keras_object(
-                config["model"], custom_objects=custom_objects
-            )
+            if "joint" in config:  # the first version's word for what was not the default
+                joint = config.pop("joint")
+                automatic = {"warmup": "auto"} if joint.get("warmup") is None else {}
+                config["flossing"] = Flossing(**{**joint, **automatic})
+            for part in ("model", "flossing"):
+                if isinstance(config.get(part), dict):
+                    config[part] = keras.saving.deserialize_keras_object(
+                        config[part], custom_objects=custom_objects
+                    )
         # The `__init__` of a subclass need not take what every Keras model does.
         parameters = inspect.signature(cls.__init__).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -397,7 +434,7 @@ class FlossingModel(JointFlossing, keras.Model):
         result.trainable = trainable
         return result
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> Config | None:
         config = super().get_compile_config()
         if config and self.flossing_optimizer is not None:
             serialize = keras.saving.serialize_keras_object
@@ -410,13 +447,13 @@ class FlossingModel(JointFlossing, keras.Model):
                 self._flosser().build_optimizer()
         return config
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: Config) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
             self.optimizer.build(self.trainable_variables)
 
     @property
-    def flosser(self):
+    def flosser(self) -> Flosser:
         """The engine that flosses this model with its flossing optimiser."""
         if self._flosser is None:
             raise ValueError("Call `compile` before flossing.")

@@ -1,7 +1,8 @@
 """The part of a FlossingModel that adds the flossing loss to every training step."""
 
-import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from keras_floss.flossing.flossing import Flossing
 from keras_floss.flossing.penalty import Penalty
 from keras_floss.flossing.source import inputs_of
 from keras_floss.utils.checks import check_strength
+from keras_floss.utils.typing import Arrays, Logs
 
 
 def _with_penalty(train_step):
@@ -29,43 +31,29 @@ def _with_penalty(train_step):
 class MeanOfFinite(keras.metrics.Mean):
     """A mean that is NaN, and not 0, where nothing was counted."""
 
-    def result(self):
+    def result(self) -> tf.Tensor:
         return tf.where(self.count > 0, super().result(), np.nan)
 
 
-class JointFlossing:
-    """Joint flossing, for a `keras.Model` to inherit from beside it."""
+class JointFlossing(keras.Model):
+    """A model that may add the flossing loss to the loss of every training step."""
 
     @property
-    def strength(self):
+    def strength(self) -> tf.Variable | None:
         """The strength of joint flossing, a variable, or None."""
         return None if self._penalty is None else self._penalty().strength
 
-    def _set_joint_flossing(self, strength, settings):
+    def _set_joint_flossing(self, strength: float | None, flossing: Flossing) -> None:
         self._evaluating = False
-        self._penalty = None
+        self._penalty: Callable[[], Penalty] | None = None
         if strength is None:
-            if settings is not None:
-                raise ValueError("`joint` is nothing without a `strength`.")
             return
         check_strength(strength)
-        known = [field.name for field in dataclasses.fields(Flossing)]
-        for name in settings or ():
-            if name not in known:
-                raise ValueError(
-                    f"`joint` has no setting {name!r}. There are: {', '.join(known)}."
-                )
-        self._joint = dict(settings or {})
-        penalty = Penalty(self, strength, Flossing(**self._joint))
+        penalty = Penalty(self, strength, flossing)
         # In a lambda: Keras would take it, which refers back to this model, for a part.
         self._penalty = lambda: penalty
         self._flossing_loss = MeanOfFinite(name="flossing_loss")
         self._flossing_skipped = keras.metrics.Sum(name="flossing_skipped")
-
-    def _joint_config(self):
-        if self._penalty is None:
-            return {}
-        return {"strength": float(self.strength.numpy()), "joint": self._joint}
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -73,10 +61,17 @@ class JointFlossing:
             cls.train_step = _with_penalty(cls.train_step)
 
     @_with_penalty
-    def train_step(self, data):
+    def train_step(self, data: Any) -> Logs:
         return super().train_step(data)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Arrays | None = None,
+        y: Arrays | None = None,
+        y_pred: Arrays | None = None,
+        sample_weight: Arrays | None = None,
+        training: bool = True,
+    ) -> tf.Tensor:
         """As `keras.Model.compute_loss`, with the penalty of joint flossing in training."""
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if training and self._penalty is not None:
@@ -89,12 +84,12 @@ class JointFlossing:
 
     # The penalty is one of training: its metrics have nothing to say in evaluation, where
     # Keras wants the metrics to be those of the step.
-    def test_step(self, data):
+    def test_step(self, data: Any) -> Logs:
         logs = super().test_step(data)
         names = [metric.name for metric in self._joint_metrics()]
         return {name: value for name, value in logs.items() if name not in names}
 
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.evaluate`."""
         self._evaluating = True
         try:
@@ -103,11 +98,11 @@ class JointFlossing:
             self._evaluating = False
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.Metric]:
         left_out = self._joint_metrics() if self._evaluating else ()
         return [m for m in super().metrics if all(m is not other for other in left_out)]
 
-    def _joint_metrics(self):
+    def _joint_metrics(self) -> tuple:
         if self._penalty is None:
             return ()
         return self._flossing_loss, self._flossing_skipped

@@ -23,11 +23,11 @@ class RecurrentInputs(typing.NamedTuple):
     """A recurrent layer and what it runs over: arguments of `lyapunov_statistics`.
 
     Attributes:
-        rnn: `keras.layers.RNN`; of a Bidirectional, that of one direction.
-        inputs: `(batch, time, features)` tensor.
-        initial_state: list of tensors that the model hands to the layer, or None: it starts
-            from its own state.
-        mask: `(batch, time)` tensor of booleans, or None.
+        rnn: the `keras.layers.RNN`; of a Bidirectional, that of one direction.
+        inputs: `(batch, time, features)`.
+        initial_state: list of states as the model hands them to the layer, or None: the
+            layer's own.
+        mask: `(batch, time)`, or None.
     """
 
     rnn: keras.layers.RNN

@@ -23,7 +23,7 @@ def tie_gradients():
 
 
 def custom_gradient(function):
-    """`tf.custom_gradient`, whose registry does not hold the graph."""
+    """As `tf.custom_gradient`, but for what the module says."""
     with_gradient = tf.custom_gradient(function)
 
     @tf.autograph.experimental.do_not_convert

@@ -26,6 +26,8 @@ Layers: TypeAlias = str | keras.Layer | Sequence[str | keras.Layer]
 Activation: TypeAlias = str | Callable[..., Any]
 Initializer: TypeAlias = str | Callable[..., Any]
 Optimizer: TypeAlias = str | keras.optimizers.Optimizer
+# When a callback acts: before or after an epoch, or after so many updates.
+Every: TypeAlias = int | Literal["epoch"]
 Verbose: TypeAlias = int | Literal["auto"]
 
 Shape: TypeAlias = tuple[int | None, ...]

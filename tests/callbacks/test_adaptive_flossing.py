@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_floss
+from keras_floss import Flossing
 from keras_floss.callbacks import AdaptiveFlossing, PeriodicFlossing, Preflossing
 
 RNG = np.random.default_rng(0)
@@ -30,7 +31,8 @@ def make_model(wrapped=True, flossing_optimizer="adam", **compiled):
 
 
 def adaptive(x=X, **settings):
-    return AdaptiveFlossing(x, **{"steps": 2, "k": 1, "seed": 0} | settings)
+    settings = {"steps": 2, "flossing": Flossing(k=1, seed=0)} | settings
+    return AdaptiveFlossing(x, **settings)
 
 
 def fit(model, *callbacks, epochs=2, **kwargs):
@@ -115,8 +117,8 @@ def test_looks_move_nothing():
 def test_a_look_sees_what_a_flossing_step_would_log():
     still = make_model(flossing_optimizer=keras.optimizers.SGD(0.0))
     # One sequence, so that all data are alike.
-    settings = {"x": X[:1], "k": 2, "window": 6, "warmup": 1, "target": -0.1}
-    callback = adaptive(**settings, every=2, tolerance=ALWAYS, steps=1)
+    flossing = Flossing(k=2, window=6, warmup=1, target=-0.1)
+    callback = adaptive(X[:1], flossing=flossing, every=2, tolerance=ALWAYS, steps=1)
     fit(still, callback, epochs=1)
     logged = [h.history["flossing_loss"][0] for h in callback.history]
     assert len(logged) == 2
@@ -172,7 +174,7 @@ class Ladder:
         x = np.tile(levels[:, None, None], (1, 8, 2))
         self.data = tf.data.Dataset.from_tensor_slices(x).batch(1)
         self.losses = keras_floss.lyapunov_exponents(rnn, x, 1).numpy()[:, 0] ** 2
-        self.settings = {"k": 1, "warmup": 0, "verbose": 0}
+        self.settings = {"flossing": Flossing(k=1, warmup=0), "verbose": 0}
         if not wrapped:
             self.settings["optimizer"] = self.optimizer
 
@@ -228,7 +230,7 @@ def test_a_resumed_run_goes_on_counting():
 
 def test_a_plain_model_with_a_shared_optimizer():
     model, optimizer = make_model(wrapped=False), keras.optimizers.SGD(0.01)
-    settings = {"k": 1, "seed": 0, "optimizer": optimizer}
+    settings = {"flossing": Flossing(k=1, seed=0), "optimizer": optimizer}
     before = Preflossing(X, steps=3, **settings)
     callback = AdaptiveFlossing(X, every=4, tolerance=ALWAYS, steps=2, **settings)
     fit(model, before, callback)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_floss
+from keras_floss import Flossing
 from keras_floss.callbacks import (
     AdaptiveFlossing,
     HDetachAnnealing,
@@ -19,7 +20,7 @@ from keras_floss.callbacks import (
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((10, 8, 2)).astype("float32")
 Y = RNG.standard_normal((10, 1)).astype("float32")
-FLOSSING = {"k": 1, "steps": 2, "seed": 0, "verbose": 0}
+FLOSSING = {"flossing": Flossing(k=1, seed=0), "steps": 2, "verbose": 0}
 
 
 def data():
@@ -35,7 +36,7 @@ KINDS = pytest.mark.parametrize(
             lambda: AdaptiveFlossing(data(), every=3, tolerance=1e-9, **FLOSSING),
             marks=pytest.mark.slow,
         ),
-        lambda: LyapunovMonitor(data(), every=3, k=1),
+        lambda: LyapunovMonitor(data(), every=3, flossing=Flossing(k=1)),
         lambda: HDetachAnnealing(1),
     ],
     ids=["preflossing", "periodic", "adaptive", "monitor", "annealing"],
@@ -132,7 +133,7 @@ def test_a_search_of_keras_tuner(tmp_path):
         Kept(data(), optimizer=adam, **FLOSSING),
         PeriodicFlossing(data(), every=3, optimizer=adam, **FLOSSING),
         AdaptiveFlossing(data(), every=3, optimizer=adam, **FLOSSING),
-        LyapunovMonitor((X, Y), k=1),
+        LyapunovMonitor((X, Y), flossing=Flossing(k=1)),
     ]
     search.search(X, Y, validation_data=(X, Y), epochs=2, callbacks=callbacks, verbose=0)
     assert len(search.oracle.trials) == 2

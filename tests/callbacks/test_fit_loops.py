@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_floss
+from keras_floss import Flossing
 from keras_floss.callbacks import (
     AdaptiveFlossing,
     LyapunovMonitor,
@@ -15,7 +16,7 @@ from keras_floss.callbacks import (
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((10, 8, 2)).astype("float32")
 Y = RNG.standard_normal((10, 1)).astype("float32")
-FLOSSING = {"k": 1, "steps": 2, "seed": 0}
+FLOSSING = {"flossing": Flossing(k=1, seed=0), "steps": 2}
 
 
 def make_model(**compiled):
@@ -49,8 +50,8 @@ MAKE = {
     ),
     "times": lambda: PeriodicFlossing(X, every=7, times=1, **FLOSSING),
     "end of an epoch": lambda: PeriodicFlossing(X, every=5, **FLOSSING),
-    "monitor": lambda: LyapunovMonitor(X, k=1),
-    "monitor of updates": lambda: LyapunovMonitor(X, every=7, k=1),
+    "monitor": lambda: LyapunovMonitor(X, flossing=Flossing(k=1)),
+    "monitor of updates": lambda: LyapunovMonitor(X, every=7, flossing=Flossing(k=1)),
 }
 FAST = [("updates", False), ("epochs", False), ("monitor", False)]
 SLOW = [(kind, by_hand) for kind in MAKE for by_hand in (False, True)]

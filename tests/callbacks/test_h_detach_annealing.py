@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_floss import FlossingModel, LyapunovRegularizer
+from keras_floss import Flossing, FlossingModel, LyapunovRegularizer
 from keras_floss.callbacks import HDetachAnnealing
 from keras_floss.layers import HDetachLSTM, HDetachLSTMCell
 
@@ -118,7 +118,10 @@ def stacked_cells():
 
 def regularized():
     parts = [HDetachLSTM(UNITS, rate, return_sequences=True) for rate in (0.5, 0.25)]
-    inside = [LyapunovRegularizer(parts[0], k=1), layers.TimeDistributed(layers.Dense(2))]
+    inside = [
+        LyapunovRegularizer(parts[0], flossing=Flossing(k=1)),
+        layers.TimeDistributed(layers.Dense(2)),
+    ]
     return keras.Sequential([*inside, parts[1]]), parts
 
 

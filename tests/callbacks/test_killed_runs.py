@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import keras_floss
+from keras_floss import Flossing
 from keras_floss.callbacks import PeriodicFlossing, Preflossing
 
 RNG = np.random.default_rng(0)
@@ -68,7 +69,7 @@ def train(folder, kill_after="nothing", order="backup first"):
         X, steps=12, save_freq=5, seed=1
     )
     before.kill_after = int(number or 0)
-    periodic = PeriodicFlossing(X, every=4, steps=2, seed=1)
+    periodic = PeriodicFlossing(X, every=4, steps=2, flossing=Flossing(seed=1))
     backup = keras.callbacks.BackupAndRestore(folder, save_freq="epoch")
     callbacks = [backup, before] if order == "backup first" else [before, backup]
     callbacks += [periodic]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_floss
+from keras_floss import Flossing
 from keras_floss.callbacks import (
     AdaptiveFlossing,
     LyapunovMonitor,
@@ -15,7 +16,7 @@ from keras_floss.callbacks import (
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((10, 8, 2)).astype("float32")
 Y = RNG.standard_normal((10, 1)).astype("float32")
-FLOSSING = {"k": 1, "seed": 0, "verbose": 0}
+FLOSSING = {"flossing": Flossing(k=1, seed=0), "verbose": 0}
 KINDS = pytest.mark.parametrize("wrapped", [True, False], ids=["FlossingModel", "plain"])
 
 
@@ -87,7 +88,7 @@ def test_flossing_during_training_begins_anew(make, wrapped):
 
 
 def test_the_monitor_begins_anew():
-    monitor = LyapunovMonitor(X, every=4, k=1)
+    monitor = LyapunovMonitor(X, every=4, flossing=Flossing(k=1))
     histories = []
     for _ in range(2):
         fit(make_model(False), monitor)

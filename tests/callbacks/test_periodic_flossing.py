@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_floss
+from keras_floss import Flossing
 from keras_floss.callbacks import PeriodicFlossing
 
 RNG = np.random.default_rng(0)
@@ -28,7 +29,7 @@ class Updates(PeriodicFlossing):
     """Notes after how many updates it flossed."""
 
     def __init__(self, *args, **kwargs):
-        super().__init__(X, *args, steps=2, seed=0, **kwargs)
+        super().__init__(X, *args, steps=2, flossing=Flossing(seed=0), **kwargs)
         self.at = []
 
     def floss(self):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from reference import pretend_gpu
 
 import keras_floss
-from keras_floss.callbacks import AdaptiveFlossing, Preflossing
+from keras_floss.callbacks import AdaptiveFlossing, LyapunovMonitor, Preflossing
 from keras_floss.flossing.flossing import Flossing
 from keras_floss.flossing.flossing_pass import FlossingPass
 from keras_floss.flossing.interval import INTERVALS, AutoInterval, FixedInterval
@@ -187,18 +187,20 @@ def test_floss_logs_the_interval(how):
 
 
 def test_callbacks_and_joint_flossing_take_it():
-    settings = {"k": 12, "qr_interval": "auto"}
-    flossing = {**settings, "verbose": 0}
     callbacks = [
-        Preflossing(X, steps=8, **flossing),
-        AdaptiveFlossing(X, every=2, steps=2, tolerance=1e-9, **flossing),
+        Preflossing(X, steps=8, verbose=0),
+        AdaptiveFlossing(X, every=2, steps=2, tolerance=1e-9, verbose=0),
+        LyapunovMonitor(X),
     ]
-    model = make(narrow(), strength=1.0, joint=settings)
+    flossing = Flossing(k=12, qr_interval="auto")
+    model = make(narrow(), strength=1.0, flossing=flossing)
     y = np.zeros((8, 1), "float32")
     history = model.fit(X, y, batch_size=2, verbose=0, callbacks=callbacks).history
     assert np.isfinite(history["flossing_loss"]).all()
     assert callbacks[0].history.history["qr_interval"][-1] == INTERVALS[-1]
     assert callbacks[1].looks["steps"] == [2]
+    # What is watched has its QRs at every step.
+    assert callbacks[2].flossing == Flossing(k=12, batch_size=None)
     assert int(model._penalty()._interval._level) == 4  # four updates, one up each
 
 
@@ -210,11 +212,11 @@ def test_errors():
     with pytest.raises(ValueError, match=message):
         Preflossing(X, qr_interval="often")
     with pytest.raises(ValueError, match=message):
-        make(narrow(), strength=1.0, joint={"qr_interval": "often"})
+        make(narrow(), strength=1.0, flossing=Flossing(qr_interval="often"))
     # What is quoted has its QRs fixed.
     with pytest.raises(ValueError, match=r"`qr_interval`.*'auto'"):
         model.lyapunov_spectrum(X, qr_interval="auto")
     with pytest.raises(ValueError, match=r"`qr_interval`.*'auto'"):
         keras_floss.lyapunov_exponents(narrow(), X, qr_interval="auto")
     with pytest.raises(ValueError, match=r"`qr_interval`.*'auto'"):
-        keras_floss.LyapunovRegularizer(narrow(), qr_interval="auto")
+        keras_floss.LyapunovRegularizer(narrow(), flossing=Flossing(qr_interval="auto"))

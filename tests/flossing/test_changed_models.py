@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from reference import FEATURES, make_inputs
 
-from keras_floss import FlossingModel, gradient_norms
+from keras_floss import Flossing, FlossingModel, gradient_norms
 from keras_floss.callbacks import LyapunovMonitor, PeriodicFlossing
 
 X, Y = make_inputs(4, 8).astype("float32"), np.ones((4, 1), "float32")
@@ -122,7 +122,7 @@ def test_a_monitor_sees_a_changed_activation():
     def watched(change_first):
         model = make_model(keras.Model)
         model.optimizer.learning_rate = 0.0
-        monitor = LyapunovMonitor((X, Y), warmup=0)
+        monitor = LyapunovMonitor((X, Y), flossing=Flossing(warmup=0))
         if not change_first:
             model.fit(X, Y, verbose=0, callbacks=[monitor])
         cell_of(model).activation = lambda x: 2 * x

@@ -6,13 +6,13 @@ import pytest
 import tensorflow as tf
 
 import keras_floss
-from keras_floss import FlossingModel
+from keras_floss import Flossing, FlossingModel
 from keras_floss.callbacks import AdaptiveFlossing, LyapunovMonitor
 
 TIME = 12
 X = np.random.default_rng(0).normal(size=(4, TIME, 2)).astype("float32")
 Y = np.zeros((4, 1), "float32")
-SETTINGS = {"k": 3, "warmup": 2, "verbose": 0}
+SETTINGS = {"flossing": Flossing(k=3, warmup=2), "verbose": 0}
 
 
 def make(activation="tanh", units=4, jit_compile=False, **settings):
@@ -134,15 +134,14 @@ def test_adaptive_flossing_does_not_rest_on_a_dead_network():
 
 
 def test_the_monitor_does_not_show_zero():
-    monitor = LyapunovMonitor(X, k=3, warmup=2)
+    monitor = LyapunovMonitor(X, flossing=Flossing(k=3, warmup=2))
     dead("large").fit(X, Y, verbose=0, callbacks=[monitor])
     assert np.isposinf(monitor.history["flossing_loss"]).all()
     assert monitor.history["lost_directions"] == [3, 3]
 
 
 def test_joint_flossing_counts_it_and_leaves_the_task_alone():
-    settings = {"k": 3, "warmup": 2}
-    joint, plain = dead("off", strength=1.0, joint=settings), dead("off")
+    joint, plain = dead("off", strength=1.0, flossing=SETTINGS["flossing"]), dead("off")
     for model in (joint, plain):
         logs = model.fit(X, Y, batch_size=2, shuffle=False, verbose=0).history
         if model is joint:

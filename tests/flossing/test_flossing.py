@@ -47,7 +47,8 @@ def pickled(flossing):
     ],
 )
 @pytest.mark.parametrize(
-    "flossing", [Flossing(), EVERYTHING, Flossing(k=2, target=[0.0, -1.0])]
+    "flossing",
+    [Flossing(), EVERYTHING, Flossing(k=2, target=[0.0, -1.0]), Flossing(layers="one")],
 )
 def test_what_is_saved_or_copied_is_equal_and_serves_as_the_same_key(flossing, again):
     assert again(flossing) == flossing

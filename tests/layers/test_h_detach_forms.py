@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from h_detach_reference import backward, forward
 
-from keras_floss import FlossingModel, LyapunovRegularizer, lyapunov_exponents
+from keras_floss import Flossing, FlossingModel, LyapunovRegularizer, lyapunov_exponents
 from keras_floss.callbacks import AdaptiveFlossing, LyapunovMonitor, Preflossing
 from keras_floss.layers import HDetachLSTM, HDetachLSTMCell
 from keras_floss.layers.h_detach_lstm import LSTMKeywords
@@ -312,7 +312,7 @@ def test_its_exponents_are_those_of_the_lstm():
     np.testing.assert_array_equal(lyapunov_exponents(ours, X, **options), expected)
 
 
-SETTINGS = {"k": 2, "warmup": 1, "verbose": 0}
+SETTINGS = {"flossing": Flossing(k=2, warmup=1), "verbose": 0}
 
 
 def batches():
@@ -345,7 +345,7 @@ def test_callbacks_floss_it_like_the_lstm():
         compile_still(model)
         preflossing = Preflossing(batches(), steps=2, **SETTINGS)
         adaptive = AdaptiveFlossing(batches(), every=1, tolerance=0.01, steps=2, **SETTINGS)
-        monitor = LyapunovMonitor(X, every=1, k=2, warmup=1)
+        monitor = LyapunovMonitor(X, every=1, flossing=Flossing(k=2, warmup=1))
         model.fit(
             X,
             Y[:, 0, :1],
@@ -375,7 +375,7 @@ def histories(models):
 
 @pytest.mark.slow
 def test_joint_flossing_at_rate_0_is_that_of_the_lstm():
-    models = two(0.0, strength=0.5, joint={"k": 2, "warmup": 1, "batch_size": 2})
+    models = two(0.0, strength=0.5, flossing=Flossing(k=2, warmup=1, batch_size=2))
     theirs, ours = histories(models)
     assert theirs["flossing_loss"][1] < theirs["flossing_loss"][0]
     assert_same_history(ours, theirs)
@@ -384,7 +384,7 @@ def test_joint_flossing_at_rate_0_is_that_of_the_lstm():
 
 @pytest.mark.slow
 def test_the_regularizer_at_rate_0_trains_like_that_of_the_lstm():
-    models = two(0.0, lambda rnn: LyapunovRegularizer(rnn, k=2, strength=0.5, warmup=1))
+    models = two(0.0, lambda rnn: LyapunovRegularizer(rnn, 0.5, SETTINGS["flossing"]))
     theirs, ours = histories(models)
     assert_same_history(ours, theirs)
     assert_same_weights(*models)
@@ -394,7 +394,7 @@ def test_the_penalty_of_the_regularizer_is_that_of_the_lstm():
     """Its gradient too: what h-detach blocks is the gradient of the task alone."""
 
     def penalty(rnn):
-        wrapped = LyapunovRegularizer(rnn, k=2, warmup=1)
+        wrapped = LyapunovRegularizer(rnn, flossing=Flossing(k=2, warmup=1))
         wrapped.build(X.shape)
         wrapped.set_weights(WEIGHTS)
         with tf.GradientTape() as tape:

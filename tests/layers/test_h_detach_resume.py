@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import keras_floss
+from keras_floss import Flossing
 from keras_floss.callbacks import HDetachAnnealing
 from keras_floss.layers import HDetachLSTM, HDetachLSTMCell
 
@@ -32,7 +33,7 @@ FORMS = {
     "bidirectional": lambda: keras.layers.Bidirectional(HDetachLSTM(UNITS, 0.5)),
     "stacked cells": stacked,
     "regularizer": lambda: keras_floss.LyapunovRegularizer(
-        HDetachLSTM(UNITS, 0.5), k=2, warmup=1
+        HDetachLSTM(UNITS, 0.5), flossing=Flossing(k=2, warmup=1)
     ),
     "FlossingModel": lambda: HDetachLSTM(UNITS, 0.5),
 }

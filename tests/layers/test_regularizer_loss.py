@@ -6,11 +6,16 @@ import pytest
 import tensorflow as tf
 from reference import compiled
 
-from keras_floss import LyapunovRegularizer, lyapunov_exponents
+from keras_floss import Flossing, LyapunovRegularizer, lyapunov_exponents
 
 layers = keras.layers
 X = np.random.default_rng(0).standard_normal((3, 8, 2)).astype("float32")
 Y = np.random.default_rng(1).standard_normal((3, 1)).astype("float32")
+
+
+def flossing(**settings):
+    """Of all sequences and, unless they say otherwise, all steps."""
+    return Flossing(**{"batch_size": None, "warmup": 0, **settings})
 
 
 def penalty(wrapped, *args, **kwargs):
@@ -29,10 +34,12 @@ def penalty(wrapped, *args, **kwargs):
 )
 def test_the_loss_is_the_mean_squared_distance_to_the_target(options):
     rnn = layers.LSTM(3, dtype="float64")
-    wrapped = LyapunovRegularizer(rnn, dtype="float64", **options)
+    options = {"warmup": 0, **options}
+    strength = options.pop("strength", 1.0)
+    flossing = Flossing(batch_size=None, **options)
+    wrapped = LyapunovRegularizer(rnn, strength, flossing, dtype="float64")
     actual = penalty(wrapped, X)
-    options = dict(options)
-    target, strength = options.pop("target", 0.0), options.pop("strength", 1.0)
+    target = options.pop("target", 0.0)
     exponents = lyapunov_exponents(rnn, X, **options).numpy()
     expected = strength * np.mean((exponents - target) ** 2)
     # add_loss keeps float32 or better.
@@ -41,7 +48,7 @@ def test_the_loss_is_the_mean_squared_distance_to_the_target(options):
 
 def test_initial_state_and_mask_are_seen_by_the_loss():
     rnn = layers.GRU(4)
-    wrapped = LyapunovRegularizer(rnn, k=2)
+    wrapped = LyapunovRegularizer(rnn, flossing=flossing(k=2))
     state = np.random.default_rng(2).standard_normal((3, 4)).astype("float32")
     mask = np.ones((3, 8), bool)
     mask[1, 5:] = False
@@ -51,20 +58,20 @@ def test_initial_state_and_mask_are_seen_by_the_loss():
     assert abs(actual - penalty(wrapped, X)) > 1e-4
 
 
-def test_a_bidirectional_has_a_term_for_each_direction():
+def test_the_loss_of_a_bidirectional_is_the_mean_of_its_directions():
     rnn = layers.Bidirectional(layers.LSTM(3))
-    wrapped = LyapunovRegularizer(rnn, k=2)
+    wrapped = LyapunovRegularizer(rnn, flossing=flossing(k=2))
     rng = np.random.default_rng(2)
     states = [rng.standard_normal((3, 3)).astype("float32") for _ in range(4)]
     actual = penalty(wrapped, X, initial_state=states)
-    expected = 0
+    expected = []
     for layer, state in [
         (rnn.forward_layer, states[:2]),
         (rnn.backward_layer, states[2:]),
     ]:
         exponents = lyapunov_exponents(layer, X, 2, initial_state=state)
-        expected += np.mean(exponents.numpy() ** 2)
-    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+        expected.append(np.mean(exponents.numpy() ** 2))
+    np.testing.assert_allclose(actual, np.mean(expected), rtol=1e-5)
 
 
 def test_nothing_is_added_outside_of_training():
@@ -76,7 +83,7 @@ def test_nothing_is_added_outside_of_training():
 
 
 def test_the_strength_is_a_variable_and_no_weight():
-    wrapped = LyapunovRegularizer(layers.GRU(3), strength=0.0)
+    wrapped = LyapunovRegularizer(layers.GRU(3), 0.0, flossing())
     wrapped(X)
     added = compiled(lambda x: (wrapped(x, training=True), wrapped.losses)[1], False)
     assert float(added(X)[0]) == 0
@@ -89,14 +96,16 @@ def test_the_strength_is_a_variable_and_no_weight():
 
 
 def test_a_part_of_the_batch_and_a_window_of_its_own():
-    wrapped = LyapunovRegularizer(layers.GRU(3), batch_size=2, window=5, warmup=1)
+    wrapped = LyapunovRegularizer(
+        layers.GRU(3), flossing=Flossing(batch_size=2, window=5, warmup=1)
+    )
     wrapped(X, training=True)
     expected = lyapunov_exponents(wrapped.layer, X[:2, :5], warmup=1)
     np.testing.assert_allclose(wrapped.losses[0], np.mean(expected**2), rtol=1e-5)
 
 
 def test_a_sequence_that_is_all_padding_adds_nothing():
-    wrapped = LyapunovRegularizer(layers.GRU(3), k=2, warmup=2)
+    wrapped = LyapunovRegularizer(layers.GRU(3), flossing=flossing(k=2, warmup=2))
     mask = np.ones((3, 8), bool)
     mask[2] = False
     actual = penalty(wrapped, X, mask=tf.constant(mask))
@@ -107,8 +116,7 @@ def make_model(strength, rnn=None, policy=None):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 2))
     rnn = rnn or layers.LSTM(4, dtype=policy)
-    options = {"k": 3, "strength": strength, "dtype": policy}
-    rnn = LyapunovRegularizer(rnn, name="floss", **options)
+    rnn = LyapunovRegularizer(rnn, strength, flossing(k=3), name="floss", dtype=policy)
     outputs = layers.Dense(1, dtype="float32")(rnn(inputs))
     return keras.Model(inputs, outputs)
 
@@ -183,7 +191,7 @@ def test_fit_under_other_dtype_policies(policy):
 )
 def test_the_penalty_is_not_rounded_by_a_dtype_policy(inner, outer):
     rnn = layers.LSTM(4, dtype=inner)
-    wrapped = LyapunovRegularizer(rnn, k=3, dtype=outer)
+    wrapped = LyapunovRegularizer(rnn, dtype=outer, flossing=flossing(k=3))
     expected = np.mean(lyapunov_exponents(rnn, X, 3).numpy() ** 2)
     # Weights rounded to half precision are 5e-6 to 3e-5 away.
     assert penalty(wrapped, X) == pytest.approx(expected, rel=1e-6)
@@ -193,7 +201,9 @@ def test_it_trains_inside_a_subclassed_model():
     class Net(keras.Model):
         def __init__(self):
             super().__init__()
-            self.rnn = LyapunovRegularizer(layers.SimpleRNN(4), k=2, strength=1.0)
+            self.rnn = LyapunovRegularizer(
+                layers.SimpleRNN(4), strength=1.0, flossing=flossing(k=2)
+            )
             self.head = layers.Dense(1)
 
         def call(self, x, training=False):

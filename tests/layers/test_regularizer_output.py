@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_floss import LyapunovRegularizer
+from keras_floss import Flossing, LyapunovRegularizer
 
 layers = keras.layers
 X = np.random.default_rng(0).standard_normal((3, 6, 2)).astype("float32")
@@ -15,7 +15,7 @@ MASK = np.array([[True] * 6, [True] * 4 + [False] * 2, [True] * 1 + [False] * 5]
 def pair(layer):
     """A layer and a regulariser around it: the same weights, for they share them."""
     layer.build((None, None, 2))
-    return layer, LyapunovRegularizer(layer, k=2)
+    return layer, LyapunovRegularizer(layer, flossing=Flossing(k=2))
 
 
 def same(actual, expected):
@@ -68,10 +68,10 @@ def test_the_mask_of_an_embedding_goes_in_and_out():
 
     tokens = np.array([[3, 4, 5, 0, 0], [1, 2, 3, 4, 5]])
     plain = model(lambda x: x)(tokens)
-    wrapped = model(lambda x: LyapunovRegularizer(x, k=2))(tokens)
+    wrapped = model(lambda x: LyapunovRegularizer(x, flossing=Flossing(k=2)))(tokens)
     np.testing.assert_array_equal(wrapped, plain)
     # The padded row is the row cut short, so that the mask was not lost on the way.
-    short = model(lambda x: LyapunovRegularizer(x, k=2))(tokens[:1, :3])
+    short = model(lambda x: LyapunovRegularizer(x, flossing=Flossing(k=2)))(tokens[:1, :3])
     np.testing.assert_allclose(wrapped[0], short[0], atol=1e-6)
 
 
@@ -92,25 +92,17 @@ def test_its_weights_are_those_of_the_layer():
 
 def test_a_model_is_loaded_without_custom_objects(tmp_path):
     inputs = keras.Input((None, 2))
-    options = {
-        "k": 2,
-        "target": [0.1, -0.2],
-        "strength": 0.5,
-        "warmup": 1,
-        "qr_interval": 2,
-        "seed": 4,
-        "name": "floss",
-    }
+    flossing = Flossing(k=2, target=[0.1, -0.2], warmup=1, qr_interval=2, seed=4)
     rnn = layers.LSTM(3, return_sequences=True)
-    outputs = LyapunovRegularizer(rnn, **options)(inputs)
+    outputs = LyapunovRegularizer(rnn, 0.5, flossing, name="floss")(inputs)
     both = layers.Bidirectional(layers.GRU(3))
     outputs = LyapunovRegularizer(both)(outputs)
     model = keras.Model(inputs, outputs)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(X), model(X))
-    config = loaded.get_layer("floss").get_config()
-    assert {name: config[name] for name in options} == options
+    assert loaded.get_layer("floss").flossing == flossing
+    assert float(loaded.get_layer("floss").strength) == 0.5
     # The penalty is saved with it: the seed is the frame's, so that it is the same.
     losses = []
     for m in (model, loaded):

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_floss import FlossingModel, lyapunov_exponents
+from keras_floss import Flossing, FlossingModel, lyapunov_exponents
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(4, 8, 2)).astype("float32")
 Y = RNG.normal(size=(4, 1)).astype("float32")
 RATE, STRENGTH = 0.1, 0.7
-SETTINGS = {"batch_size": 2, "window": 6, "k": 2, "warmup": 1, "target": -0.3}
+FLOSSING = Flossing(batch_size=2, window=6, k=2, warmup=1, target=-0.3)
 
 
 def tensors(middle=None):
@@ -28,8 +28,8 @@ def compiled(model, jit_compile=False, **settings):
     return model
 
 
-def make(strength=STRENGTH, joint=SETTINGS, middle=None, **settings):
-    model = FlossingModel(*tensors(middle), strength=strength, joint=joint)
+def make(strength=STRENGTH, flossing=FLOSSING, middle=None, **settings):
+    model = FlossingModel(*tensors(middle), strength=strength, flossing=flossing)
     return compiled(model, **settings)
 
 
@@ -107,7 +107,7 @@ def test_a_strength_of_zero_is_the_plain_model(run_eagerly):
 
 
 def test_by_default_it_is_of_the_first_sequence_and_all_exponents():
-    model = make(joint=None)
+    model = make(flossing=None)
     rnn = model.model.get_layer("rnn")
     # The warm-up is half of so short a window.
     loss, _ = penalty(rnn, batch_size=1, window=None, k=None, warmup=4, target=0.0)
@@ -225,7 +225,7 @@ def test_half_precision_trains_with_a_scaled_loss():
 
 class OwnCall(FlossingModel):
     def __init__(self):
-        super().__init__(strength=STRENGTH, joint=SETTINGS)
+        super().__init__(strength=STRENGTH, flossing=FLOSSING)
         keras.utils.set_random_seed(1)
         self.rnn = keras.layers.SimpleRNN(3, bias_initializer="normal")
         self.readout = keras.layers.Dense(1)
@@ -253,7 +253,7 @@ def test_a_subclass_with_its_own_call():
 
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "XLA"])
 def test_a_subclass_with_its_own_train_step(jit_compile):
-    model = OwnTrainStep(*tensors(), strength=STRENGTH, joint=SETTINGS)
+    model = OwnTrainStep(*tensors(), strength=STRENGTH, flossing=FLOSSING)
     compiled(model, jit_compile)
     _, logs = assert_step_of_both(model, model.model.get_layer("rnn"), jit_compile)
     assert set(logs) == {"loss"}
@@ -272,10 +272,6 @@ def test_without_strength_there_is_none():
         ({"strength": -1}, r"`strength`.*Received: -1"),
         ({"strength": np.nan}, r"`strength`.*Received: nan"),
         ({"strength": "x"}, r"`strength`.*Received: 'x'"),
-        ({"joint": {"k": 2}}, "`joint`.*`strength`"),
-        ({"strength": 1, "joint": {"steps": 2}}, r"`joint`.*'steps'.*window"),
-        ({"strength": 1, "joint": {"k": 0}}, r"`k`.*Received: 0"),
-        ({"strength": 1, "joint": {"window": 0}}, r"`window`.*Received: 0"),
     ],
     ids=str,
 )
@@ -285,14 +281,14 @@ def test_bad_settings_are_named(settings, match):
 
 
 @pytest.mark.parametrize(
-    ("joint", "match"),
+    ("flossing", "match"),
     [
-        ({"k": 4}, r"`k`.*3.*Received: 4"),
-        ({"k": {"lstm": 1}}, r"`k`.*lstm.*rnn"),
-        ({"layers": "lstm"}, r"`layers`.*lstm.*rnn"),
+        (Flossing(k=4), r"`k`.*3.*Received: 4"),
+        (Flossing(k={"lstm": 1}), r"`k`.*lstm.*rnn"),
+        (Flossing(layers="lstm"), r"`layers`.*lstm.*rnn"),
     ],
     ids=str,
 )
-def test_settings_that_do_not_fit_the_model_are_named_when_it_trains(joint, match):
+def test_settings_that_do_not_fit_the_model_are_named_when_it_trains(flossing, match):
     with pytest.raises(ValueError, match=match):
-        step(make(joint=joint))
+        step(make(flossing=flossing))

@@ -5,6 +5,7 @@ first `batch_size` sequences of each part: two of each part are four of the whol
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -18,6 +19,7 @@ import pytest
 import tensorflow as tf
 
 import keras_floss
+from keras_floss import Flossing
 from keras_floss.callbacks import (
     AdaptiveFlossing,
     LyapunovMonitor,
@@ -28,7 +30,8 @@ from keras_floss.callbacks import (
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((12, 8, 2)).astype("float32")
 Y = RNG.standard_normal((12, 1)).astype("float32")
-SETTINGS = {"k": 2, "warmup": 1, "verbose": 0}
+FLOSSING = Flossing(k=2, warmup=1)
+SETTINGS = {"flossing": FLOSSING, "verbose": 0}
 
 
 def batches(x=X):
@@ -73,7 +76,8 @@ def auto_interval(batch_size):
 
 def callbacks(batch_size):
     model = make()
-    settings = {"batch_size": batch_size, **SETTINGS}
+    flossing = dataclasses.replace(FLOSSING, batch_size=batch_size)
+    settings = {"flossing": flossing, "verbose": 0}
     before = Preflossing(batches(), steps=3, **settings)
     periodic = PeriodicFlossing(batches(), every=2, steps=2, **settings)
     fit(model, before, periodic)
@@ -84,21 +88,22 @@ def callbacks(batch_size):
 
 def adaptive(batch_size):
     model = make()
-    settings = {"batch_size": batch_size, **SETTINGS}
+    flossing = dataclasses.replace(FLOSSING, batch_size=batch_size)
+    settings = {"flossing": flossing, "verbose": 0}
     callback = AdaptiveFlossing(batches(), every=2, tolerance=0.01, steps=4, **settings)
     logs = fit(model, callback)
     return [*callback.looks.values(), logs["loss"], *model.get_weights()]
 
 
 def joint(batch_size):
-    settings = {"batch_size": batch_size, "k": 2, "warmup": 1}
-    model = make(strength=0.5, joint=settings)
+    flossing = dataclasses.replace(FLOSSING, batch_size=batch_size)
+    model = make(strength=0.5, flossing=flossing)
     logs = fit(model)
     return [*(logs[name] for name in sorted(logs)), *model.get_weights()]
 
 
 def monitor(batch_size):
-    callback = LyapunovMonitor((X, Y), every=2, k=2, warmup=1, batch_size=4)
+    callback = LyapunovMonitor((X, Y), every=2, batch_size=4, flossing=FLOSSING)
     fit(make(), callback)
     return list(callback.history.values())
 
@@ -108,7 +113,8 @@ def regularizer(batch_size):
     with scope():
         rnn = keras.layers.SimpleRNN(3)
         inputs = keras.Input((8, 2))
-        x = keras_floss.LyapunovRegularizer(rnn, k=2, strength=0.5, warmup=1)(inputs)
+        flossing = dataclasses.replace(FLOSSING, batch_size=None)
+        x = keras_floss.LyapunovRegularizer(rnn, 0.5, flossing)(inputs)
         model = keras.Model(inputs, keras.layers.Dense(1)(x))
         model.compile(keras.optimizers.SGD(0.05), "mse", jit_compile=False)
     return [fit(model)["loss"], *model.get_weights()]

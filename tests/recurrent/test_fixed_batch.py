@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_floss import FlossingModel, gradient_norms, lyapunov_exponents
+from keras_floss import Flossing, FlossingModel, gradient_norms, lyapunov_exponents
 from keras_floss.callbacks import AdaptiveFlossing, LyapunovMonitor, Preflossing
 from keras_floss.experiments.saved_model import spectrum
 
@@ -92,7 +92,7 @@ def test_flossing_with_the_defaults(make):
 def test_callbacks_with_the_defaults(make, kwargs):
     model = compiled(make, **kwargs)
     wanted = expected(model, X[:8])
-    monitor = LyapunovMonitor((X, Y), warmup=0)
+    monitor = LyapunovMonitor((X, Y), flossing=Flossing(warmup=0))
     callbacks = [
         monitor,
         Preflossing(X, 1, verbose=0),

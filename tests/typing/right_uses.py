@@ -64,17 +64,20 @@ h_detach = layers.HDetachLSTM(64, 0.25, "c", return_sequences=True, dropout=0.1,
 h_detach.detach_rate.assign(0.5)
 assert_type(h_detach.units, int)
 layers.HDetachLSTM(64, use_cudnn=False)
-keras_floss.LyapunovRegularizer(lstm, strength=0.1)
+flossing = keras_floss.Flossing(k={"lstm": 8}, window=55, warmup="auto", layers=[lstm])
+keras_floss.LyapunovRegularizer(lstm, 0.1, keras_floss.Flossing(k=8), name="flossed")
 layers.LyapunovRegularizer(layers.RateRNN(80), name="flossed")
 keras.Sequential([layers.RateRNN(8), keras.layers.Dense(1)])
 
 # Callbacks.
 each = [
     callbacks.Preflossing(x, steps=300, optimizer="adam", save_freq=50),
+    callbacks.Preflossing(data, flossing=flossing, window=None, target=[0.0] * 8),
     callbacks.PeriodicFlossing(data, every=100, times=2, optimizer=adam, verbose=0),
     callbacks.PeriodicFlossing([x, x], every="epoch"),
     callbacks.AdaptiveFlossing(data, every=50, tolerance=0.005, steps=200, until=1000),
-    callbacks.LyapunovMonitor((x, y), every=10, log_dir="logs"),
+    callbacks.AdaptiveFlossing(data, until=1000, flossing=flossing),
+    callbacks.LyapunovMonitor((x, y), every=10, log_dir="logs", flossing=flossing),
     callbacks.HDetachAnnealing(start=-40),
 ]
 plain.fit(data, epochs=2, callbacks=each)
@@ -82,11 +85,13 @@ plain.fit(data, epochs=2, callbacks=each)
 # Models.
 model = keras_floss.FlossingModel(plain, name="flossed")
 model = keras_floss.FlossingModel(inputs, keras.layers.Dense(1)(lstm(inputs)))
-model = keras_floss.FlossingModel(plain, strength=0.1)
+model = keras_floss.FlossingModel(plain, flossing=flossing, strength=0.1)
+assert_type(model.flossing, keras_floss.Flossing)
 model.compile("adam", "mse", flossing_optimizer=adam, jit_compile=False)
 history = model.floss(x, steps=300, window=55, k=32, qr_interval="auto")
 history.history["flossing_loss"][-1]
 model.floss({"a": x}, k={"lstm": 8}, target=[0.0] * 8, layers=["lstm"], verbose=0)
+model.floss(x, flossing=flossing, window=None)
 spectra = model.lyapunov_spectrum(data, k=8, steps=2)
 model.fit(data, epochs=2)
 model.save("model.keras")

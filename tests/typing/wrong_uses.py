@@ -10,6 +10,14 @@ x = np.zeros((4, 100, 1), "float32")
 lstm = keras.layers.LSTM(64)
 
 callbacks.Preflossing()  # E: call-arg
+callbacks.Preflossing(1, steps="many", windwo=3)  # E: arg-type call-arg
+callbacks.Preflossing(x, flossing={"k": 8})  # E: arg-type
+callbacks.PeriodicFlossing(x, window=55)  # E: call-arg
+callbacks.PeriodicFlossing(x, every="update")  # E: arg-type
+callbacks.AdaptiveFlossing(x, k=8)  # E: call-arg
+callbacks.LyapunovMonitor(x, k=8)  # E: call-arg
+keras_floss.LyapunovRegularizer(lstm, flossing=8)  # E: arg-type
+keras_floss.LyapunovRegularizer(lstm, k=8)  # E: call-arg
 callbacks.HDetachAnnealing()  # E: call-arg
 callbacks.HDetachAnnealing(start=0.9)  # E: arg-type
 
@@ -38,6 +46,7 @@ layers.RateRNNCell(80, return_sequences=True)  # E: call-arg
 
 model = keras_floss.FlossingModel(keras.Model())
 model.floss(x, steps=300, windwo=55)  # E: call-arg
+keras_floss.FlossingModel(keras.Model(), joint={"k": 8})  # E: call-arg
 
 tasks.delayed_copy()  # E: call-arg
 tasks.adding_problem(length=200, delay=3)  # E: call-arg
