@@ -2,8 +2,7 @@
 
     python docs/plots.py
 
-A RateRNN on a delayed copy, before and after flossing, and LSTMs beside it: a few minutes
-on two cores.
+A RateRNN on a delayed copy, before and after flossing: a few minutes on two cores.
 """
 
 import pathlib

@@ -41,12 +41,12 @@ def compare(
 
     Args:
         configuration: a `Configuration`, but for `network`, `flossing` and `seed`.
-        arms: networks, with when they are flossed where they are: `lstm`, `lstm+pre`.
-            Empty: those of the task.
+        arms: networks, each followed by `+` and when it is flossed, if it is: `lstm`,
+            `lstm+pre`. Empty: those that are usual for the task.
         seeds: number of seeds, from 0 on.
         output: folder of results, one folder a run in it, and of the picture.
-        jobs: number of runs side by side; more than one needs joblib, and run in processes
-            of their own, or where a `joblib.parallel_config` backend says (Dask, Ray).
+        jobs: number of runs side by side. More than one needs joblib, which runs each in a
+            process of its own, or on the backend of `joblib.parallel_config` (Dask, Ray).
 
     Returns:
         `{arm: [history of each seed]}`, the histories as in `Result.history`, with

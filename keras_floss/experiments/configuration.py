@@ -15,7 +15,7 @@ from keras_floss.experiments.problems import TASKS
 
 # Loss and accuracy are reported as means over so many updates.
 UPDATES_PER_REPORT = 50
-# What seeds NumPy, and floats that float32 has.
+# The ranges of most knobs: integers that seed NumPy, floats that float32 has.
 INTEGERS, FLOATS = (1, 2**32 - 1), (1e-45, 3e38)
 # Numbers of an array: 4 GiB in float32. The kernel of an LSTM has 4 · units².
 LARGEST = 2**30

@@ -1,4 +1,4 @@
-"""The tasks of the command line: data, how well a network does, and fit knobs."""
+"""The tasks of the command line: data, how well a network does, and fitting knobs."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _pixels(
         batches = order.batch(c.batch_size).map(
             lambda index: (tf.gather(x, index), tf.gather(y, index))
         )
-        # Whoever drops the iterator would wait for the thread that tunes, for seconds.
+        # Dropping an iterator can take seconds while a thread is tuning its pipeline.
         options = tf.data.Options()
         options.autotune.enabled = False
         return batches.with_options(options)
