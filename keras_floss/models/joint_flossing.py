@@ -55,10 +55,10 @@ class JointFlossing(keras.Model):
         self._flossing_loss = MeanOfFinite(name="flossing_loss")
         self._flossing_skipped = keras.metrics.Sum(name="flossing_skipped")
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "train_step" in vars(cls):
-            cls.train_step = _with_penalty(cls.train_step)
+            cls.train_step = _with_penalty(cls.train_step)  # type: ignore[method-assign]
 
     @_with_penalty
     def train_step(self, data: Any) -> Logs:

@@ -66,6 +66,7 @@ assert_type(h_detach.units, int)
 layers.HDetachLSTM(64, use_cudnn=False)
 flossing = keras_floss.Flossing(k={"lstm": 8}, window=55, warmup="auto", layers=[lstm])
 keras_floss.LyapunovRegularizer(lstm, 0.1, keras_floss.Flossing(k=8), name="flossed")
+keras_floss.LyapunovRegularizer(keras.layers.Bidirectional(lstm), strength=0.1)
 layers.LyapunovRegularizer(layers.RateRNN(80), name="flossed")
 keras.Sequential([layers.RateRNN(8), keras.layers.Dense(1)])
 
@@ -93,6 +94,7 @@ history.history["flossing_loss"][-1]
 model.floss({"a": x}, k={"lstm": 8}, target=[0.0] * 8, layers=["lstm"], verbose=0)
 model.floss(x, flossing=flossing, window=None)
 spectra = model.lyapunov_spectrum(data, k=8, steps=2)
+assert_type(spectra["lstm"], np.ndarray)
 model.fit(data, epochs=2)
 model.save("model.keras")
 
