@@ -95,7 +95,7 @@ class Preflossing(FlossingCallback):
         verbose: Verbose = "auto",
         batch_size: int | None | Unset = UNSET,
         window: int | None | Unset = UNSET,
-        k: int | Mapping[str, int] | None | Unset = UNSET,
+        k: int | Mapping[str, int | None] | None | Unset = UNSET,
         target: float | Sequence[float] | Unset = UNSET,
         warmup: int | Literal["auto"] | Unset = UNSET,
         qr_interval: int | Literal["auto"] | Unset = UNSET,

@@ -93,7 +93,7 @@ class Flossing:
 
     batch_size: int | None = 1
     window: int | None = None
-    k: int | collections.abc.Mapping[str, int] | None = None
+    k: int | collections.abc.Mapping[str, int | None] | None = None
     target: float | collections.abc.Sequence[float] = 0.0
     warmup: int | typing.Literal["auto"] = "auto"
     qr_interval: int | typing.Literal["auto"] = 1
@@ -102,7 +102,7 @@ class Flossing:
     memory_limit: float | None = None
     orthonormalization: Orthonormalization = "auto"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         # Hashable, since a compiled program is kept for each.
         freeze = object.__setattr__
         if isinstance(self.k, dict):
@@ -111,15 +111,14 @@ class Flossing:
             one = isinstance(self.layers, str | keras.Layer)
             freeze(self, "layers", (self.layers,) if one else tuple(self.layers))
         if not np.isscalar(self.target):
-            freeze(self, "target", tuple(self.target))
-        for name in ("batch_size", "window"):
-            if getattr(self, name) is not None:
-                check_positive_int(name, getattr(self, name))
-        by_layer = isinstance(self.k, dict)
-        for k in self.k.values() if by_layer else [self.k]:
-            if k is not None:
-                check_positive_int("k", k)
-        check_target(self.target, None if by_layer else self.k)
+            freeze(self, "target", tuple(np.asarray(self.target).tolist()))
+        by_layer = self.k if isinstance(self.k, dict) else {"": self.k}
+        numbers = [("k", k) for k in by_layer.values()]
+        numbers += [("batch_size", self.batch_size), ("window", self.window)]
+        for name, number in numbers:
+            if number is not None:
+                check_positive_int(name, number)
+        check_target(self.target, by_layer.get(""))
         for name, least in (("warmup", 0), ("qr_interval", 1)):
             value = getattr(self, name)
             if value is None or isinstance(value, str) and value != "auto":
@@ -139,12 +138,8 @@ class Flossing:
     def get_config(self) -> Config:
         """The settings as a dict, from which `keras.saving` makes them again."""
         config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        if isinstance(self.k, dict):
-            config["k"] = dict(self.k)
         if self.layers is not None:
             config["layers"] = [getattr(x, "name", x) for x in self.layers]
-        if isinstance(self.target, tuple):
-            config["target"] = list(self.target)
         return config
 
     @classmethod
