@@ -93,12 +93,12 @@ class AdaptiveFlossing(ScheduledFlossing):
         time = number if self.every == "epoch" else number * self.every
         if self.until is not None and time > self.until:
             return
-        # The next data that flossing would take, moved on by the looks before.
+        # The data that flossing would take next, and other data at each look.
         start = self.flossed + number
         loss = self.flosser.look(self.x, self.flossing, start=start)["flossing_loss"]
         before = self.flosser.iterations
-        # NaN and the ∞ of a dead layer are flossed too, to be met by the error that says
-        # where it is.
+        # NaN and the ∞ of a dead layer are flossed too: flossing raises the error that
+        # names the layer.
         if not loss <= self.tolerance:
             done = StopBelow(self.tolerance / 10)
             self.history.append(self.floss(callbacks=[done]))

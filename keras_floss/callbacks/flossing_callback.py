@@ -59,7 +59,7 @@ class FlossingCallback(FreshStart):
         self.begin()
 
     def begin(self) -> None:
-        # Of a plain model; kept for the state of its optimiser and its compiled programs.
+        # The engine of a plain model, with its optimiser's state and compiled programs.
         self._flosser: Flosser | None = None
         self._count = RunCount()
 

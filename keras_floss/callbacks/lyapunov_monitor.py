@@ -125,7 +125,7 @@ class LyapunovMonitor(FreshStart):
 
     def _keep(self, data: tuple) -> None:
         self.data = data
-        # A list would be one tensor to tf.data.
+        # tf.data would make one tensor of a list.
         inputs = tuple(data[0]) if isinstance(data[0], list) else data[0]
         self._source = tf.data.Dataset.from_tensors((inputs,))
 
@@ -191,7 +191,7 @@ class LyapunovMonitor(FreshStart):
         values = self._flosser.look(self._source, self.flossing)
         del values["flossing_skipped"]
         for name, exponents in self._flosser.spectrum(self._source, self.flossing).items():
-            # A sequence too short to be counted is NaN all along.
+            # A sequence that is too short to have a counted step is NaN.
             used = exponents[~np.isnan(exponents).all(axis=-1)]
             values[f"{name}/exponents"] = (used if len(used) else exponents).mean(axis=0)
         return values

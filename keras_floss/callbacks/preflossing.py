@@ -16,7 +16,7 @@ from keras_floss.utils.checks import check_positive_int
 from keras_floss.utils.private_keras import epoch_of_backup
 from keras_floss.utils.typing import Data, Layers, Logs, Optimizer, Verbose
 
-# Model -> the callbacks that have nothing more to do with it.
+# Model -> the callbacks that are done with it.
 _done_with: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
@@ -154,11 +154,11 @@ class Preflossing(FlossingCallback):
         updates, weights = self._fresh
         now = iterations(self.model.optimizer)
         if epoch == 0:
-            # A backup whose epoch was lost, or not yet written.
+            # Weights came from a backup whose epoch was lost, or not yet written.
             return now > 0 and now != updates
-        # Where BackupAndRestore says at which epoch to go on, and not `initial_epoch`.
+        # Set where BackupAndRestore, and not `initial_epoch`, says where to go on.
         by_backup = epoch_of_backup(self.model)
-        # A model with optimisers of its own has no updates by this one.
+        # The weights too: a model may be trained by optimisers of its own.
         fresh = now == 0 and all(map(np.array_equal, weights, self.model.get_weights()))
         if by_backup and fresh:
             warnings.warn(

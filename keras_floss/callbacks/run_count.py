@@ -32,7 +32,7 @@ class RunCount:
         self._start = iterations(optimizer) - done
 
     def on_epoch_begin(self, epoch: int) -> None:
-        # Not restored here, but by whoever passed `initial_epoch`.
+        # With `initial_epoch` the caller restored the optimiser before `fit`.
         if self._first and epoch > 0 and not self.value:
             self._start = 0
         self._first = False

@@ -41,9 +41,9 @@ class ScheduledFlossing(FlossingCallback):
         super().set_model(model)
         self._clock.set_model(model)
 
-    # Not at the end of an epoch or of a batch: a backup would or would not hold what is
-    # done here by the order of the callbacks, and after the last update it would undo
-    # what was trained.
+    # Not at the end of an epoch or of a batch: whether a backup holds what is done here
+    # would depend on the order of the callbacks, and after the last update flossing would
+    # undo what was trained.
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self._act(self._clock.on_epoch_begin(epoch))

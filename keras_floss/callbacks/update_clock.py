@@ -61,8 +61,8 @@ class UpdateClock:
 
     def on_train_batch_begin(self, batch: int) -> int | None:
         """How many multiples were passed so far, if that has changed; else None."""
-        # The optimiser is asked where it may matter only: on a GPU that waits for the
-        # updates under way. It may count less than the batches (gradient accumulation).
+        # The optimiser is asked only where it may matter, since on a GPU that waits for the
+        # updates under way. It may count fewer than the batches (gradient accumulation).
         if (self._before_epoch + batch) // self.every <= self._passed:
             return None
         now = self.done // self.every

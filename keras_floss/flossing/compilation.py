@@ -9,8 +9,8 @@ from keras_floss.flossing.flossing_pass import RecurrentLayers
 from keras_floss.recurrent.cells import CellMap
 from keras_floss.utils.private_keras import all_layers
 
-# Time steps of a pass, in all its flossing steps, from which compilation pays on a CPU: it
-# takes seconds, and saves 0.2 to 1 ms of each.
+# Time steps in all flossing steps of a pass from which compilation pays on a CPU: it takes
+# seconds, and saves 0.2 to 1 ms of each time step.
 WORTH_COMPILING = 10_000
 
 
@@ -38,7 +38,7 @@ def choose_jit_compile(
 
 def _suits_xla(model: keras.Model, layers: RecurrentLayers) -> bool:
     """Whether everything that a flossing step runs is known to compile."""
-    # A recurrent layer says no where it has a cuDNN kernel, which is not run here.
+    # A recurrent layer with a cuDNN kernel says no, but flossing does not run that kernel.
     others = (x for x in all_layers(model) if not isinstance(x, keras.layers.RNN))
     cells = (CellMap(layer.cell) for layer in layers.values())
     return all(x.supports_jit for x in others) and all(cell.vectorizes for cell in cells)

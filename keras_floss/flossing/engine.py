@@ -31,8 +31,8 @@ from keras_floss.utils.typing import Arrays, Data, Optimizer, Verbose
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-# Of an engine. A program is 12 MiB or so, and takes seconds to compile; a model that is
-# flossed by callbacks and watched by a monitor has three or four.
+# Programs that an engine keeps. Each takes about 12 MiB, and seconds to compile; a model
+# that is flossed by callbacks and watched by a monitor has three or four.
 PROGRAMS = 8
 
 
@@ -63,7 +63,7 @@ class Flosser:
         self.optimizer = check_flossing_optimizer(optimizer)
         self._programs = Recent(PROGRAMS)
         self._claimed = 0
-        # A program has one frame to start from.
+        # Two threads cannot share a program, whose starting frame is a variable.
         self._lock = threading.RLock()
 
     @property
@@ -174,7 +174,7 @@ class Flosser:
     ) -> tuple[FlossingProgram, Any]:
         """The program of these settings for a pass of so many steps, and its data."""
         replicas = self.model.distribute_strategy.num_replicas_in_sync
-        # Of arrays each replica gets its part of a batch.
+        # A batch of arrays is divided between the replicas.
         batch_size = flossing.batch_size and flossing.batch_size * replicas
         first, source = peek(endless(x, batch_size, flossing.seed))
         program = self._program(flossing, first, steps_per_execution, steps)

@@ -133,7 +133,7 @@ class Flossing:
         check_orthonormalization(self.orthonormalization)
 
     def __deepcopy__(self, memo: dict) -> Flossing:
-        return self  # nor are its `layers` copied
+        return self  # it never changes, and its `layers` must not be copied
 
     def get_config(self) -> Config:
         """The settings as a dict, from which `keras.saving` makes them again."""
@@ -186,13 +186,13 @@ _Init = typing.TypeVar("_Init", bound=collections.abc.Callable[..., None])
 
 
 def takes_flossing(init: _Init) -> _Init:
-    """An `__init__` that says where a setting belongs which it is given as a keyword."""
+    """Has an `__init__` answer a field of `Flossing` as a keyword with where it belongs."""
     signature = inspect.signature(init)
     fields = [field.name for field in dataclasses.fields(Flossing)]
 
     def wrapper(self, *args, **kwargs):
         wrong = {n: v for n, v in kwargs.items() if n not in signature.parameters}
-        wrong |= wrong.pop("joint", None) or {}  # what it was called once
+        wrong |= wrong.pop("joint", None) or {}  # the keyword of the first version
         settings = ", ".join(f"{name}=..." for name in fields if name in wrong)
         if settings or "joint" in kwargs:
             raise TypeError(
@@ -202,6 +202,6 @@ def takes_flossing(init: _Init) -> _Init:
         init(self, *args, **kwargs)
 
     functools.update_wrapper(wrapper, init)
-    # Keras reads the arguments of a wrapper here alone.
+    # Keras does not follow `__wrapped__` to the arguments.
     vars(wrapper)["__signature__"] = signature
     return typing.cast(_Init, wrapper)

@@ -6,25 +6,25 @@ import keras
 
 from keras_floss.utils.typing import Optimizer
 
-# Those of Keras that compute the weights from what they keep.
+# The optimisers of Keras that compute the weights from values of their own.
 _KEEP_WEIGHTS = tuple(
     getattr(keras.optimizers, name)
     for name in ("Ftrl", "ScheduleFreeAdamW")
     if hasattr(keras.optimizers, name)
 )
 
-# Model -> {id of an optimiser: (it, what flosses the model in its place)}.
+# Model -> {id of an optimiser: (that optimiser, the one that flosses in its place)}.
 _of_model: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 # The optimisers that floss a model themselves.
 _taken: weakref.WeakSet = weakref.WeakSet()
 
 
 def check_flossing_optimizer(optimizer: Optimizer) -> keras.optimizers.Optimizer:
-    """The optimiser, made if it is a name, unless what it keeps would not serve flossing.
+    """The optimiser, made if it is a name; an error if it keeps what harms flossing.
 
     Flossing comes in passes, with training between them. An optimiser that keeps weights
-    of its own, an average of them, or a sum of gradients would carry what it has of before
-    the training into the weights of after it.
+    of its own, an average of them, or a sum of gradients would carry values from before the
+    training into the weights after it.
     """
     optimizer = keras.optimizers.get(optimizer)
     inner = getattr(optimizer, "inner_optimizer", optimizer)
@@ -48,13 +48,13 @@ def check_flossing_optimizer(optimizer: Optimizer) -> keras.optimizers.Optimizer
 
 
 def optimizer_of(model: keras.Model, optimizer: Optimizer) -> Optimizer:
-    """The optimiser that flosses a model of which it was said that `optimizer` should.
+    """The optimiser that flosses a model for which a callback was given `optimizer`.
 
     That is `optimizer` itself for one model, the first, since it keeps state for each
     weight; for any other it is a copy without the state, the same for all who ask.
     """
     if not isinstance(optimizer, keras.optimizers.Optimizer):
-        return optimizer  # a name, which is another one each time
+        return optimizer  # a name makes a new one each time
     if optimizer is model.optimizer:
         raise ValueError(
             "The `optimizer` of a flossing callback must be another one than that of the "

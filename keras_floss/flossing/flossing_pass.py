@@ -20,7 +20,7 @@ from keras_floss.flossing.term import (
 from keras_floss.recurrent.recording import choose_layers, record, recurrent_layers
 from keras_floss.utils.typing import Arrays
 
-# By name.
+# `{name: recurrent layer}`.
 RecurrentLayers: TypeAlias = Mapping[str, keras.layers.RNN]
 
 
@@ -121,7 +121,7 @@ class FlossingPass:
         """The sequences of a batch that are wanted."""
         first = batch[: self.flossing.batch_size]
         if self.flossing.batch_size == 1 and _replicas() == 1:
-            # However short a batch is. XLA compiles a known shape in less time.
+            # Even the last batch has one. XLA compiles a known shape in less time.
             first.set_shape((1, *first.shape[1:]))
         return first
 

@@ -44,7 +44,7 @@ class StepHistory(keras.callbacks.History):
             return logs.get(f"{name}/{key}", logs[key] if len(self._layers) == 1 else 0.0)
 
         bad = [x for x in self._layers if not np.isfinite(of(x, "flossing_loss"))]
-        # A loss is ∞ where every exponent is −∞, too.
+        # A loss may also be ∞ because exponents overflow: then no direction is lost.
         dead = [
             x for x in bad if np.isinf(of(x, "flossing_loss")) and of(x, "lost_directions")
         ]

@@ -60,7 +60,7 @@ class AutoInterval:
 
         def shorter(level, _, result):
             level -= 1
-            # Of a slice with this index XLA would compile one program for each level.
+            # A slice in place of `gather` would have XLA compile a program for each level.
             result = compute(tf.gather(INTERVALS, level))
             return level, good(level, result), result
 
@@ -84,7 +84,7 @@ class AutoInterval:
         up = tf.minimum(level + 1, len(INTERVALS) - 1)
         steps = tf.gather(INTERVALS, up) - tf.gather(INTERVALS, level)
         expected = result.log_condition + tf.cast(steps, result.width.dtype) * result.width
-        # NaN and ∞ are not small.
+        # False for NaN and ∞.
         safe = expected <= 0.9 * allowed(result.width.dtype)
         return tf.where(safe, up, level)
 

@@ -26,8 +26,8 @@ class Penalty:
     def __init__(self, model: keras.Model, strength: float, flossing: Flossing) -> None:
         self.model = model
         self.flossing = flossing
-        # TensorFlow's: a Keras variable would be one of the model's weights, which are to
-        # be those of the plain model.
+        # TensorFlow's: a Keras variable would be one of the model's weights, which must
+        # stay those of the plain model.
         self.strength = tf.Variable(strength, trainable=False, dtype=tf.float32)
         self._interval = make_interval(flossing.qr_interval)
         self._redraws = Redraws()
@@ -41,7 +41,7 @@ class Penalty:
         To be entered before the tape of the task is opened: XLA has no loop whose gradient
         is taken inside of a second tape.
         """
-        if getattr(self._local, "prepared", None) is not None:  # a train_step in another
+        if getattr(self._local, "prepared", None) is not None:  # a nested train_step
             yield
             return
         self._local.prepared = self._prepare(inputs)
@@ -74,7 +74,7 @@ class Penalty:
             return [tf.cast(~finite, tf.float32), *kept]
 
         def nothing() -> list[tf.Tensor]:
-            # Run eagerly, nothing is known of the gradients: there are none.
+            # Eagerly `compute` has not run, so that the shapes are not known.
             return [tf.zeros(()), *(tf.zeros(s, d) for s, d in kinds or [((), tf.float32)])]
 
         left_out, share, *gradients = tf.cond(self.strength > 0, compute, nothing)
@@ -84,14 +84,13 @@ class Penalty:
         """What to add to the loss of the batch, and for the logs its parts.
 
         A loss or gradient that is not finite, as that of a layer in which no direction is
-        left, leaves the task's alone. At a strength of 0
-        nothing is computed.
+        left, leaves the task's alone. At a strength of 0 nothing is computed.
 
         Returns:
             `(term, share, left_out)`: the term, the flossing loss over the number of
             replicas, and whether it was left out.
         """
-        # Where there is no `train_step`, but a loop of the user's own.
+        # Nothing is prepared where the user writes the training loop.
         prepared = getattr(self._local, "prepared", None) or self._prepare(inputs)
         left_out, share, gradients, variables = prepared
         dtype = keras.config.floatx()

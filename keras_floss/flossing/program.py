@@ -66,7 +66,7 @@ class FlossingProgram(keras.Model):
         return self._frozen() in (None, self._values())
 
     def _values(self) -> Any:
-        # Of an optimizer, what a user sets; its books are private, but for the rate.
+        # What a user sets of an optimiser: its public attributes, and the learning rate.
         options = {
             name: value
             for name, value in vars(self.optimizer).items()

@@ -40,7 +40,7 @@ def endless(x: Data, batch_size: int | None, seed: int | None = None) -> Any:
         )
     data = tf.data.Dataset.from_tensor_slices((x,))
     data = data.shuffle(min(sizes), seed=seed).repeat()
-    # There is no remainder, and TensorFlow is to know.
+    # There is no remainder; said so, TensorFlow knows the number of sequences.
     return without_autotune(data.batch(batch_size, drop_remainder=True))
 
 

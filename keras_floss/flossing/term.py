@@ -16,7 +16,7 @@ from keras_floss.flow.spectrum import Spectrum, trajectory_spectrum
 from keras_floss.recurrent.trajectory import Trajectory, cut_batch, cut_window
 from keras_floss.utils.shapes import extent
 
-# Of each call of each layer, by its name.
+# `{layer name: [one for each call]}`.
 Trajectories: typing.TypeAlias = Mapping[str, Sequence[Trajectory]]
 Spectra: typing.TypeAlias = Mapping[str, Sequence[Spectrum]]
 Integer: typing.TypeAlias = int | tf.Tensor
@@ -123,7 +123,7 @@ class Pass(typing.NamedTuple):
     def finite(self) -> tf.Tensor:
         """Whether the loss and all gradients are."""
         parts = [tf.math.is_finite(x) for x in (self.loss, *self.gradients)]
-        # One reduction, of which XLA makes less than of several.
+        # One reduction: XLA compiles it in less time than several.
         return tf.reduce_all(tf.concat([tf.reshape(x, [-1]) for x in parts], axis=0))
 
 

@@ -9,7 +9,7 @@ from keras_floss.utils.custom_gradient import tie_gradients
 
 def iterations(optimizer: keras.optimizers.Optimizer | None) -> int:
     """The number of updates that an optimiser has made; of None, 0."""
-    # Not `int(...)` alone, which a variable under a distribution strategy does not know.
+    # `int(...)` alone fails for a variable of a distribution strategy.
     return 0 if optimizer is None else int(optimizer.iterations.numpy())
 
 
@@ -18,8 +18,8 @@ def apply_if_finite(
 ) -> tf.Tensor:
     """Applies the gradients of a `Pass` if they and the loss are finite, on every replica.
 
-    The loss is not where no direction is left in a layer.
-    Otherwise variables and optimiser stay as they are. Returns a boolean scalar: whether
+    The loss is ∞ where no direction is left in a layer. If it or a gradient is not finite,
+    variables and optimiser stay as they are. Returns a boolean scalar: whether
     they were applied.
     """
     finite, gradients = result.finite(), result.gradients
@@ -29,7 +29,7 @@ def apply_if_finite(
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
 
     def apply(gradients):
-        # What Keras divides by where the optimiser has a `loss_scale_factor`.
+        # Keras divides by the `loss_scale_factor` of the optimiser, where it has one.
         optimizer.apply([optimizer.scale_loss(g) for g in gradients], variables)
         tie_gradients()  # Keras sums over replicas, which has a gradient
         return True

@@ -149,8 +149,8 @@ class FlossingModel(JointFlossing):
         self._set_joint_flossing(strength, self._flossing)
         if model is not None and model.built:
             self.built = True
-            # What Keras notes of a model when it is built, and writers of other formats,
-            # TensorFlow Lite's say, look for. Of a functional model it is not known there.
+            # Keras notes these shapes when it builds a model, and writers of other formats,
+            # TensorFlow Lite's for one, look for them. A functional model has none noted.
             shapes = build_shapes(model)
             if shapes and None in shapes.values():
                 shapes = {"input_shape": model.input_shape}
@@ -168,14 +168,14 @@ class FlossingModel(JointFlossing):
 
     @property
     def input_dtype(self) -> str:
-        # By default it is that of the arithmetic, which numbers of words are not of.
+        # Keras's default is the dtype of the arithmetic, wrong for the indices of words.
         inputs = keras.tree.flatten(getattr(self.model, "inputs", None))
         dtypes = {x.dtype for x in inputs if isinstance(x, keras.KerasTensor)}
         return dtypes.pop() if len(dtypes) == 1 else super().input_dtype
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        # Keras leaves out those of a model in a model.
+        # Keras leaves out the metrics of a model within a model.
         own = [] if self.model is None else own_metrics(self.model)
         return [*super().metrics, *own]
 
@@ -195,7 +195,7 @@ class FlossingModel(JointFlossing):
                 fewer steps.
         """
         super().compile(*args, **kwargs)
-        # Keras keeps what it made of "auto", and not that it was asked for.
+        # Keras keeps what "auto" came to, and not that it was "auto".
         automatic = not args[7:] and kwargs.get("jit_compile", "auto") == "auto"
         self.flossing_optimizer = keras.optimizers.get(flossing_optimizer)
         if self.flossing_optimizer is self.optimizer:
@@ -203,8 +203,8 @@ class FlossingModel(JointFlossing):
                 "`optimizer` and `flossing_optimizer` must be two optimisers: each keeps "
                 "state of its own."
             )
-        # In a lambda: Keras would take the engine, which refers back to this model, for
-        # a part of it.
+        # In a lambda: Keras would track the engine, which refers back to this model, as a
+        # part of it.
         flosser = Flosser(self, self.flossing_optimizer, automatic)
         self._flosser = lambda: flosser
         if self.built:
@@ -214,14 +214,14 @@ class FlossingModel(JointFlossing):
         """As `keras.Model.fit`."""
         arguments = inspect.signature(super().fit).bind(*args, **kwargs).arguments
         callbacks = arguments.get("callbacks")
-        # Of a `keras.callbacks.CallbackList`, what is in it.
+        # Take a `keras.callbacks.CallbackList` apart.
         callbacks = keras.tree.flatten(getattr(callbacks, "callbacks", callbacks))
         kind = keras.callbacks.BackupAndRestore
         backups = tuple(c for c in callbacks if isinstance(c, kind))
         self._backups = lambda: backups
         inherited = type(self).train_step is JointFlossing.train_step
         if self.compiled and self.built and inherited:
-            # Left to its first update, Keras traces the training step twice.
+            # If the first update builds it, Keras traces the training step twice.
             self._build_optimizer()
         try:
             return super().fit(*args, **kwargs)
@@ -391,15 +391,15 @@ class FlossingModel(JointFlossing):
 
     def export(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.export`; what is exported is the wrapped model."""
-        # Not where a subclass has a `call` of its own, which may add to that model.
+        # A subclass with a `call` of its own may add to that model.
         wraps = self.model is not None and type(self).call is FlossingModel.call
         exported: Any = self.model if wraps else super()
         return exported.export(*args, **kwargs)
 
     @default_config
     def get_config(self) -> Config:
-        # A subclass with an `__init__` of plain arguments has Keras make its config of
-        # them, as any model has.
+        # For a subclass with an `__init__` of plain arguments Keras makes the config of
+        # them, as for any model.
         if self.model is None or makes_own_config(self):
             return super().get_config()
         return {
@@ -417,7 +417,7 @@ class FlossingModel(JointFlossing):
         config = dict(config)
         trainable = config.pop("trainable", True)
         if "model" in config:
-            if "joint" in config:  # the first version's word for what was not the default
+            if "joint" in config:  # of the first version, with what was not the default
                 joint = config.pop("joint")
                 automatic = {"warmup": "auto"} if joint.get("warmup") is None else {}
                 config["flossing"] = Flossing(**{**joint, **automatic})
@@ -426,7 +426,7 @@ class FlossingModel(JointFlossing):
                     config[part] = keras.saving.deserialize_keras_object(
                         config[part], custom_objects=custom_objects
                     )
-        # The `__init__` of a subclass need not take what every Keras model does.
+        # The `__init__` of a subclass may lack the keywords of every Keras model.
         parameters = inspect.signature(cls.__init__).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             config = {name: v for name, v in config.items() if name in parameters}

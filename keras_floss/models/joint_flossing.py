@@ -50,7 +50,7 @@ class JointFlossing(keras.Model):
             return
         check_strength(strength)
         penalty = Penalty(self, strength, flossing)
-        # In a lambda: Keras would take it, which refers back to this model, for a part.
+        # In a lambda: Keras would track it, which refers back to this model, as a part.
         self._penalty = lambda: penalty
         self._flossing_loss = MeanOfFinite(name="flossing_loss")
         self._flossing_skipped = keras.metrics.Sum(name="flossing_skipped")
@@ -82,8 +82,8 @@ class JointFlossing(keras.Model):
             loss = loss + term
         return loss
 
-    # The penalty is one of training: its metrics have nothing to say in evaluation, where
-    # Keras wants the metrics to be those of the step.
+    # The penalty belongs to training: its metrics say nothing in evaluation, where Keras
+    # wants the metrics to be those of the step.
     def test_step(self, data: Any) -> Logs:
         logs = super().test_step(data)
         names = [metric.name for metric in self._joint_metrics()]

@@ -28,7 +28,7 @@ HOOKS = (
 
 
 def check_no_own_steps(model, wrapper, kind):
-    """That `model`, wrapped in `wrapper`, has no hook of its own that nobody calls.
+    """Raises ValueError where `model` has a hook that nobody calls once it is wrapped.
 
     Args:
         kind: the class whose hooks would be called in place of those of `model`. What
