@@ -1,6 +1,5 @@
 """Exponents and gradients in the logs of training."""
 
-import dataclasses
 import os
 from typing import Any
 
@@ -17,7 +16,7 @@ from keras_floss.callbacks.update_clock import make_clock
 from keras_floss.diagnostics.gradient_norms import gradient_norms
 from keras_floss.diagnostics.task_gradient import input_gradient
 from keras_floss.flossing.engine import Flosser
-from keras_floss.flossing.flossing import Flossing, takes_flossing
+from keras_floss.flossing.flossing import UNSET, Flossing, override, takes_flossing
 from keras_floss.recurrent.fixed_batch import fixed_batch
 from keras_floss.utils.checks import check_dense, check_positive_int
 from keras_floss.utils.typing import Data, Every, Logs
@@ -117,11 +116,10 @@ class LyapunovMonitor(FreshStart):
         self._flosser: Any = None  # a Flosser, once there is a model
 
     def _settings(self, model: keras.Model | None) -> Flossing:
-        """What is looked at: all that was kept, with as many QRs as it takes."""
-        flossing = flossing_for(model, self._given)
-        if flossing.qr_interval == "auto":
-            flossing = dataclasses.replace(flossing, qr_interval=1)
-        return dataclasses.replace(flossing, batch_size=None)
+        """What is looked at: all sequences that are kept, with fixed QRs."""
+        flossing = flossing_for(model, self._given, batch_size=None)
+        every = 1 if flossing.qr_interval == "auto" else UNSET
+        return override(flossing, qr_interval=every)
 
     def _keep(self, data: tuple) -> None:
         self.data = data
