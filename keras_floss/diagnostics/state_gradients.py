@@ -38,7 +38,7 @@ def state_gradients(trajectory, d_outputs, d_states=(), zero_output_for_mask=Fal
 
     def one_step(t, states, output, total):
         before = [s + link[t] for s, link in zip(states, links, strict=True)]
-        new_output, new = step.with_output(inputs[t], before, weights)
+        new_output, new = step(inputs[t], before, weights)
         perturbed = [s + p[t] for s, p in zip(new, perturbations, strict=True)]
         for old, state in zip(new, perturbed, strict=True):
             if new_output is old:

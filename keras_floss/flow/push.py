@@ -12,8 +12,8 @@ def push(step, weights, inputs, states, frame):
     """State and tangents one step on.
 
     Args:
-        step: the map `step(x_t, states, weights) -> states`, a `CellMap` or a
-            `FunctionMap`.
+        step: the map `step(x_t, states, weights) -> (output, states)`, a `CellMap` or
+            a `FunctionMap`.
         weights: list of tensors.
         inputs: `(batch, features)`.
         states: list of `(batch, d_i)`.
@@ -108,7 +108,7 @@ def _push_rows(step, weights, inputs, states, frame):
     _, jvp = _linearise(step, weights, repeat(inputs), [repeat(s) for s in states])
     pushed = jvp([flat(q) for q in tf.split(frame, step.sizes, axis=-1)])
     pushed = tf.reshape(tf.concat(pushed, axis=-1), (batch, k, frame.shape[-1]))
-    return step(inputs, states, weights), pushed
+    return step(inputs, states, weights)[1], pushed
 
 
 def _linearise(step, weights, inputs, states):
@@ -122,6 +122,6 @@ def _linearise(step, weights, inputs, states):
         outer.watch(cotangents)
         with tf.GradientTape(watch_accessed_variables=False) as inner:
             inner.watch(states)
-            new = step(inputs, states, weights)
+            _, new = step(inputs, states, weights)
         pulled = inner.gradient(new, states, cotangents, ZERO)
     return new, lambda tangent: outer.gradient(pulled, cotangents, tangent, ZERO)

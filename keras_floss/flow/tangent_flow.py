@@ -13,7 +13,7 @@ def tangent_flow(step, weights, inputs, states, frame, schedule, memory_limit):
     """Carries an orthonormal frame along a batch of sequences.
 
     Args:
-        step: the map `step(x_t, states, weights) -> states` on lists of
+        step: the map `step(x_t, states, weights) -> (output, states)` on lists of
             `(batch, d_i)` tensors (a `CellMap` or a `FunctionMap`).
         weights: list of tensors. TensorFlow variables that `step` reads besides have a
             gradient too.

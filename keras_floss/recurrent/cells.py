@@ -32,7 +32,7 @@ VECTORIZED = {
 
 
 class CellMap:
-    """A built cell as the map `(x_t, s_{t-1}, weights) ↦ s_t`.
+    """A built cell as the map `(x_t, s_{t-1}, weights) ↦ (y_t, s_t)`.
 
     Attributes:
         dim: D, the number of state variables of one sequence.
@@ -116,11 +116,13 @@ class CellMap:
         return [tf.convert_to_tensor(v.value) for v in self.variables]
 
     def __call__(self, inputs, states, values):
-        """One step: inputs `(batch, features)`, states and result `(batch, d_i)`."""
-        return self.with_output(inputs, states, values)[1]
+        """One step: `(output, states)`. The output may be one of the states.
 
-    def with_output(self, inputs, states, values):
-        """`(output, states)` of one step; the output may be one of the states."""
+        Args:
+            inputs: `(batch, features)`.
+            states: list of `(batch, d_i)`, and so are the new ones.
+            values: list of tensors in place of `variables`.
+        """
         scope = keras.StatelessScope(zip(self.variables, values, strict=True))
         with scope, self.precision():
             return self._run(inputs, states)

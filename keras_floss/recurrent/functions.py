@@ -60,7 +60,7 @@ class FunctionMap:
         specs = [tf.TensorSpec((inputs.shape[0], d), self.dtype) for d in sizes]
 
         def step(inputs, *states):
-            return self(inputs, states, ())
+            return self(inputs, states, ())[1]
 
         traced = tf.function(step, autograph=False).get_concrete_function(*specs)
         self.noisy = depend_on_draws(traced.graph.outputs)
@@ -70,13 +70,8 @@ class FunctionMap:
         """No weights."""
         return []
 
-    def with_output(self, inputs, states, values):
-        """As that of a `CellMap`; the output is the first state."""
-        new = self(inputs, states, values)
-        return new[0], new
-
     def __call__(self, inputs, states, values):
-        """One step: inputs `(batch, features)`, states and result `(batch, d_i)`."""
+        """One step, as that of a `CellMap`; the output is the first state."""
         state = keras.tree.pack_sequence_as(self._structure, states)
         new = self.step(state, inputs) if self._driven else self.step(state)
         try:
@@ -94,7 +89,8 @@ class FunctionMap:
                     f"(batch, {size}); here the batch is {inputs.shape[0]}. "
                     f"Received shape: {s.shape}"
                 )
-        return [tf.cast(s, self.dtype) for s in new]
+        new = [tf.cast(s, self.dtype) for s in new]
+        return new[0], new
 
 
 def function_inputs(step, inputs, initial_state):

@@ -101,11 +101,7 @@ class NoisyMap:
         return tf.concat(parts, axis=-1)
 
     def __call__(self, inputs, states, values):
-        """As that of the map, with noise at the end of the inputs."""
-        return self.with_output(inputs, states, values)[1]
-
-    def with_output(self, inputs, states, values):
-        """As that of the map, with noise at the end of the inputs."""
+        """One step, as that of the map, with noise at the end of the inputs."""
         way = self._function if tf.executing_eagerly() else self._replace
         return way(inputs, states, values)
 
@@ -118,7 +114,7 @@ class NoisyMap:
     def _call(self, inputs, states, values):
         # In the scope a seed generator is not moved on.
         with keras.StatelessScope():
-            return self._step.with_output(inputs, states, values)
+            return self._step(inputs, states, values)
 
     def _find_draws(self):
         """A `Draw` for each operation that draws; None where no state depends on it."""
