@@ -117,13 +117,7 @@ def hierarchical_xor(
     check_positive_int("levels", levels)
     if levels > MOST_LEVELS:
         raise ValueError(f"`levels` must be at most {MOST_LEVELS}. Received: {levels}")
-    spacing = _spacing(delay, 2**levels)
-
-    def target(bits):
-        shifted = [_shift(bits, j * spacing) for j in range(1, 2**levels + 1)]
-        return functools.reduce(_xor, shifted)
-
-    return _stream(target, delay, length, batch_size, seed)
+    return _stream(_spaced_xor(delay, 2**levels), delay, length, batch_size, seed)
 
 
 def continuous_xor(
@@ -156,12 +150,8 @@ def continuous_xor(
     References:
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
     """
-    half = _spacing(delay, 2)
-
-    def target(numbers):
-        return _xor(_shift(numbers, half), _shift(numbers, delay))
-
-    return _stream(target, delay, length, batch_size, seed, draw=_numbers)
+    draw = tf.random.stateless_uniform
+    return _stream(_spaced_xor(delay, 2), delay, length, batch_size, seed, draw=draw)
 
 
 def spatial_xor(
@@ -200,15 +190,20 @@ def spatial_xor(
     return _stream(target, delay, length, batch_size, seed, channels=3)
 
 
-def _spacing(delay, parts):
-    """`delay / parts`, which must be whole."""
+def _spaced_xor(delay, parts):
+    """The XOR of so many inputs, equally spaced, of which the oldest came `delay` ago."""
     check_positive_int("delay", delay)
     if delay % parts:
         raise ValueError(
             f"`delay` is that of the oldest of {parts} equally spaced inputs, so it must "
             f"be a multiple of {parts}. Received: {delay}"
         )
-    return delay // parts
+
+    def target(inputs):
+        shifts = range(delay // parts, delay + 1, delay // parts)
+        return functools.reduce(_xor, [_shift(inputs, steps) for steps in shifts])
+
+    return target
 
 
 def _xor(a, b):
@@ -218,10 +213,6 @@ def _xor(a, b):
 def _bits(shape, seed):
     bits = tf.random.stateless_uniform(shape, seed, 0, 2, tf.int64)
     return tf.cast(bits, tf.float32)
-
-
-def _numbers(shape, seed):
-    return tf.random.stateless_uniform(shape, seed)
 
 
 def _shift(bits, steps):

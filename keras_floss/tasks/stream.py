@@ -23,12 +23,7 @@ def check_stream(seed, **sizes):
         raise ValueError(f"`seed` must be an integer within int64. Received: {seed}")
     for name, value in sizes.items():
         check_positive_int(name, value)
-    check_size(**sizes)
-
-
-def check_size(factor=1, **sizes):
-    """Raises where an array of these sizes, times `factor`, would be too large."""
-    if factor * math.prod(map(int, sizes.values())) > LARGEST:
+    if math.prod(map(int, sizes.values())) > LARGEST:
         raise ValueError(
             f"{' and '.join(f'`{name}`' for name in sizes)} must be smaller: an array of "
             f"more than {LARGEST:,} numbers would be needed. Received: "
