@@ -94,12 +94,10 @@ def learning_curves(
         ax.plot(updates, median, label=label, markersize=4, markevery=every, **style)
     if chance is not None:
         ax.axhline(chance, color="0.5", linewidth=1, linestyle=":", label="chance")
-    ax.set_xlabel("updates")
-    ax.set_ylabel(measure)
     ax.set_xlim(left=0)
     if measure.endswith("accuracy"):
         ax.set_ylim(top=1.02)
-    return _finish(ax)
+    return _finish(ax, "updates", measure)
 
 
 def accuracy_by_delay(
@@ -144,12 +142,16 @@ def spectra(
         index = range(1, 1 + len(np.asarray(values)))
         ax.plot(index, values, label=label, markersize=3, **style)
     if flossed is not None:
-        shade = {"facecolor": "0.92", "edgecolor": "0.6", "zorder": 0}
-        ax.axvspan(0.5, flossed + 0.5, label="flossed exponents", **shade)
+        ax.axvspan(
+            0.5,
+            flossed + 0.5,
+            label="flossed exponents",
+            facecolor="0.92",
+            edgecolor="0.6",
+            zorder=0,
+        )
     ax.axhline(0.0, color="0.5", linewidth=1)
-    ax.set_xlabel("index $i$")
-    ax.set_ylabel(EXPONENT)
-    return _finish(ax)
+    return _finish(ax, "index $i$", EXPONENT)
 
 
 def exponents_over_time(
@@ -188,9 +190,7 @@ def exponents_over_time(
             label=rf"$\lambda_{{{index + 1}}}$" if end else None,
         )
     ax.axhline(0.0, color="0.5", linewidth=1)
-    ax.set_xlabel(time)
-    ax.set_ylabel(EXPONENT)
-    return _finish(ax)
+    return _finish(ax, time, EXPONENT)
 
 
 def gradient_norms(norms: Mapping[str, Array], ax: "Axes | None" = None) -> "Axes":
@@ -210,9 +210,7 @@ def gradient_norms(norms: Mapping[str, Array], ax: "Axes | None" = None) -> "Axe
         every = max(1, len(values) // 12)
         ax.plot(values, label=label, markersize=4, markevery=every, **style)
     ax.set_yscale("log")
-    ax.set_xlabel("time step $t$")
-    ax.set_ylabel(r"$\Vert\partial\,\mathrm{loss}/\partial s_t\Vert$")
-    return _finish(ax)
+    return _finish(ax, "time step $t$", r"$\Vert\partial\,\mathrm{loss}/\partial s_t\Vert$")
 
 
 def condition_numbers(
@@ -243,9 +241,7 @@ def condition_numbers(
         ax.plot(horizons, measured, label=label, markersize=4, **style)
         ax.plot(horizons, predicted, color=style["color"], linewidth=1, alpha=0.7)
     ax.plot([], [], color="0.4", linewidth=1, label=PREDICTION)
-    ax.set_xlabel("horizon $t$ in time steps")
-    ax.set_ylabel(r"$\log_{10}\,\kappa_m$")
-    return _finish(ax)
+    return _finish(ax, "horizon $t$ in time steps", r"$\log_{10}\,\kappa_m$")
 
 
 def png(figure: "Figure") -> bytes:
@@ -264,7 +260,9 @@ def _axis(ax):
     return plt.subplots(layout="constrained")[1]
 
 
-def _finish(ax):
+def _finish(ax, across, up):
+    """What all pictures have: words along the axes, no box, a legend."""
+    ax.set(xlabel=across, ylabel=up)
     ax.spines[["top", "right"]].set_visible(False)
     # It may have to lie on a curve, and should be readable there.
     ax.legend(facecolor="white", edgecolor="none", framealpha=0.9)
