@@ -72,8 +72,11 @@ def make_parser() -> argparse.ArgumentParser:
 
     # A bar that moves is for a terminal; elsewhere one line an epoch.
     verbose = 1 if sys.stdout.isatty() else 2
-    text = "see a network learn a delay that it could not learn before (minutes)"
-    command = add("demo", functools.partial(demo, verbose=verbose), text)
+    command = add(
+        "demo",
+        functools.partial(demo, verbose=verbose),
+        "see a network learn a delay that it could not learn before (minutes)",
+    )
     command.add_argument(
         "--output",
         metavar="DIR",
@@ -84,8 +87,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=0, help="of weights and data (default: 0)"
     )
 
-    text = "train one network on one task, flossed or not"
-    command = add("train", functools.partial(train, verbose=verbose), text)
+    command = add(
+        "train",
+        functools.partial(train, verbose=verbose),
+        "train one network on one task, flossed or not",
+    )
     add_knobs(command)
     command.add_argument(
         "--output",
@@ -93,8 +99,11 @@ def make_parser() -> argparse.ArgumentParser:
         help=f"folder for {', '.join(FILES)} (default: nothing is written)",
     )
 
-    text = "train several networks, flossed or not, with several seeds, and compare"
-    command = add("compare", compare_arms, text)
+    command = add(
+        "compare",
+        compare_arms,
+        "train several networks, flossed or not, with several seeds, and compare",
+    )
     by_task = {task: ",".join(its.arms) for task, its in TASKS.items()}
     command.add_argument(
         "--arms",
@@ -128,8 +137,11 @@ def make_parser() -> argparse.ArgumentParser:
         "again (default: %(default)s)",
     )
 
-    text = "the Lyapunov exponents of the recurrent layers of a saved model, and a verdict"
-    command = add("spectrum", spectrum, text)
+    command = add(
+        "spectrum",
+        spectrum,
+        "the Lyapunov exponents of the recurrent layers of a saved model, and a verdict",
+    )
     command.add_argument("model", metavar="MODEL.keras", help="a model saved by Keras")
     command.add_argument(
         "--data",

@@ -57,23 +57,20 @@ def compare(
     plots.figure()  # raises where there is no matplotlib
     output = pathlib.Path(output)
     # All before the first run, so that what is wrong with any is said at once.
-    configurations = {}
+    folders = {}
     for arm in arms or TASKS[configuration.task].arms:
         network, _, flossing = arm.partition("+")
         for seed in range(seeds):
             c = dataclasses.replace(
                 configuration, network=network, flossing=flossing or "none", seed=seed
             )
-            configurations[c.arm, seed] = c
+            folders[c] = output / f"{c.arm}-{seed}"
     check_folder(output, PICTURE)
-    folders = {(arm, seed): output / f"{arm}-{seed}" for arm, seed in configurations}
     for folder in folders.values():
         if folder.exists():
             check_folder(folder, *FILES, DONE)
-    runs: dict[tuple[str, int], Any] = {
-        key: read(c, folders[key], say=True) for key, c in configurations.items()
-    }
-    todo = {key: (configurations[key], folders[key], jobs) for key in runs if not runs[key]}
+    runs: dict[Configuration, Any] = {c: read(c, folders[c], say=True) for c in folders}
+    todo = {c: (c, folders[c], jobs) for c, done in runs.items() if not done}
     if todo:
         print(
             f"{len(todo)} of {len(runs)} runs to do, {jobs} at a time. What is done stays "
@@ -83,8 +80,8 @@ def compare(
         # Not read back: another `compare` may have put other runs there meanwhile.
         runs.update(zip(todo, _run_all(todo.values(), jobs), strict=True))
     histories: dict[str, list[dict[str, Any]]] = {}
-    for (arm, _), history in runs.items():
-        histories.setdefault(arm, []).append(history)
+    for c, history in runs.items():
+        histories.setdefault(c.arm, []).append(history)
     print(f"\n{table(configuration, histories)}\n")
     with staged(output) as part:
         draw(configuration, histories).savefig(part / PICTURE, dpi=150)

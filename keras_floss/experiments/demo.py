@@ -72,20 +72,19 @@ class StopWhenLearned(keras.callbacks.Callback):
 
 def table(plain: Result, flossed: Result) -> str:
     """Both arms as lines of text."""
-    c, rows = flossed.configuration, []
+    c = flossed.configuration
     k = c.settings.k_of(RECURRENT, c.units)
-    for name, result in (("plain", plain), ("flossed", flossed)):
-        spectrum = result.spectra["flossed"]
-        rows.append(
-            {
-                "": name,
-                "accuracy": f"{result.measure:.3f}",
-                "updates": str(result.history["update"][-1]),
-                "λ_1": f"{spectrum[0]:+.3f}",
-                f"λ_{k}": f"{spectrum[k - 1]:+.3f}",
-                "seconds": f"{result.seconds:.0f}",
-            }
-        )
+    rows = [
+        {
+            "": name,
+            "accuracy": f"{result.measure:.3f}",
+            "updates": str(result.history["update"][-1]),
+            "λ_1": f"{result.spectra['flossed'][0]:+.3f}",
+            f"λ_{k}": f"{result.spectra['flossed'][k - 1]:+.3f}",
+            "seconds": f"{result.seconds:.0f}",
+        }
+        for name, result in (("plain", plain), ("flossed", flossed))
+    ]
     note = "(λ: Lyapunov exponents per time step, when training begins)"
     return f"{aligned(rows)}\n{note}"
 
@@ -104,7 +103,6 @@ def draw(plain: Result, flossed: Result) -> Figure:
         "flossed": flossed.spectra["flossed"],
         "before flossing": flossed.spectra["initial"],
     }
-    k = c.settings.k_of(RECURRENT, c.units)
-    plots.spectra(spectra, flossed=k, ax=right)
+    plots.spectra(spectra, flossed=c.settings.k_of(RECURRENT, c.units), ax=right)
     right.set_title("Why: Lyapunov exponents when training begins")
     return figure

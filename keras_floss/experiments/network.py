@@ -41,11 +41,10 @@ def build(configuration: Configuration) -> FlossingModel:
     if c.network == "rate-rnn":
         # As in the released code of the flossing paper: N(0, 1), not scaled by 1/√units.
         initializer = keras.initializers.RandomNormal(stddev=1.0)
-    readout = keras.layers.Dense(
+    outputs = keras.layers.Dense(
         task.outputs, kernel_initializer=initializer, name="readout"
-    )
+    )(states)
     strength = c.strength if c.flossing == "joint" else None
-    outputs = readout(states)
     model = FlossingModel(inputs, outputs, flossing=c.settings, strength=strength)
     clip = {"global_clipnorm" if c.clip == "global" else "clipnorm": c.clipnorm}
     model.compile(

@@ -71,12 +71,19 @@ def flossing_callbacks(configuration: Configuration) -> list[keras.callbacks.Cal
     data = c.data(FLOSSING_STREAM)
     callbacks: list[keras.callbacks.Callback] = [Preflossing(data, c.flossing_steps)]
     if c.flossing == "periodic":
-        schedule = c.flossing_every, c.flossing_steps, c.flossing_times
-        callbacks.append(PeriodicFlossing(data, *schedule))
+        callbacks.append(
+            PeriodicFlossing(data, c.flossing_every, c.flossing_steps, c.flossing_times)
+        )
     if c.flossing == "adaptive":
-        every, tolerance = c.adaptive_every, c.adaptive_tolerance
-        steps, until = c.adaptive_steps, c.adaptive_until
-        callbacks.append(AdaptiveFlossing(data, every, tolerance, steps, until))
+        callbacks.append(
+            AdaptiveFlossing(
+                data,
+                c.adaptive_every,
+                c.adaptive_tolerance,
+                c.adaptive_steps,
+                c.adaptive_until,
+            )
+        )
     return callbacks
 
 
