@@ -8,8 +8,9 @@ import tensorflow as tf
 from keras import ops
 from typing_extensions import Unpack
 
+from keras_floss.layers.equations import ELEMENTWISE, RateRNNEquations
 from keras_floss.layers.own_cell import OwnCellRNN, RNNKeywords
-from keras_floss.layers.rate_loop import ELEMENTWISE, rate_states
+from keras_floss.layers.own_loop import OwnLoop
 from keras_floss.utils.checks import check_positive_int
 from keras_floss.utils.typing import Activation, Config, Initializer, LayerKeywords, Shape
 
@@ -133,7 +134,7 @@ class RateRNNCell(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
-class RateRNN(OwnCellRNN):
+class RateRNN(OwnLoop, OwnCellRNN):
     """A recurrent network of rate units, read out before its nonlinearity.
 
     `s_t = φ(s_{t-1}) U + x_t W + b`
@@ -209,42 +210,9 @@ class RateRNN(OwnCellRNN):
         )
         super().__init__(cell, **kwargs)
 
-    def inner_loop(
-        self,
-        sequences: tf.Tensor,
-        initial_state: Any,
-        mask: tf.Tensor | None,
-        training: bool = False,
-    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-        cell = self.cell
+    def equations(self, training: bool) -> RateRNNEquations | None:
         # Where only the last state is asked for, Keras's loop keeps no other.
         keeps_states = training or self.return_sequences
-        if (
-            self.unroll
-            or not keeps_states
-            or type(cell) is not RateRNNCell
-            or cell.activation not in ELEMENTWISE
-        ):
-            return super().inner_loop(sequences, initial_state, mask, training=training)
-        inputs = tf.transpose(ops.cast(sequences, cell.compute_dtype), (1, 0, 2))
-        drive = tf.tensordot(inputs, ops.cast(cell.kernel, cell.compute_dtype), 1)
-        if cell.use_bias:
-            drive += ops.cast(cell.bias, cell.compute_dtype)
-        if mask is not None:
-            # Keras takes masks of (batch, time, 1) as well.
-            mask = tf.cast(mask, tf.bool)
-            mask = tf.transpose(mask[..., 0] if mask.shape.rank == 3 else mask)
-        if self.go_backwards:
-            drive = tf.reverse(drive, [0])
-            mask = None if mask is None else tf.reverse(mask, [0])
-        (start,) = keras.tree.flatten(initial_state)
-        kernel = ops.cast(cell.recurrent_kernel, cell.compute_dtype)
-        states = rate_states(drive, start, kernel, cell.activation, mask)
-        outputs = states
-        if mask is not None:
-            # As in Keras, the output before the first valid step is 0, not the state.
-            valid = mask
-            if not self.zero_output_for_mask:
-                valid = tf.cumsum(tf.cast(mask, tf.int32), axis=0) > 0
-            outputs = tf.where(valid[..., None], states, tf.zeros_like(states))
-        return outputs[-1], tf.transpose(outputs, (1, 0, 2)), [states[-1]]
+        cell = self.cell
+        own = type(cell) is RateRNNCell and cell.activation in ELEMENTWISE
+        return RateRNNEquations(cell.activation) if own and keeps_states else None

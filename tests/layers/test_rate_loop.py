@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_floss.layers import RateRNN, RateRNNCell, rate_rnn
-from keras_floss.layers.rate_loop import ELEMENTWISE, STEPS_AN_ITERATION
+from keras_floss.layers import RateRNN, RateRNNCell, own_loop
+from keras_floss.layers.equations import ELEMENTWISE
+from keras_floss.layers.time_loop import LENGTHS as BLOCKS
 
 OF_THE_CELL = {"activation", "use_bias", "trainable_initial_state"}
-LENGTHS = (1, 2, STEPS_AN_ITERATION, 2 * STEPS_AN_ITERATION + 1)
+LENGTHS = (1, 2, BLOCKS[0], 2 * BLOCKS[0] + 1)
 # The first step is masked, one in between, the end; one sequence is masked throughout.
 MASK = np.array([[0, 1, 1, 0, 1, 1, 1, 1, 1, 0, 0], [1] * 11, [0] * 11], bool)
 
@@ -199,12 +200,12 @@ def test_jacobians_by_vectorisation():
 def test_which_loop_is_taken(monkeypatch):
     calls = []
 
-    def spy(*arguments):
+    def spy(*arguments, **options):
         calls.append(arguments)
-        return original(*arguments)
+        return original(*arguments, **options)
 
-    original = rate_rnn.rate_states
-    monkeypatch.setattr(rate_rnn, "rate_states", spy)
+    original = own_loop.time_loop
+    monkeypatch.setattr(own_loop, "time_loop", spy)
 
     def is_own(training, **options):
         calls.clear()
