@@ -16,22 +16,22 @@ from keras_floss.layers.own_loop import OwnLoop
 class _FastLayer(OwnLoop):
     """What the three have in common: when the loop is Keras's."""
 
-    def equations(self, training):
+    def _equations(self, training):
         cell = self.cell
         activations = [cell.activation]
         if hasattr(cell, "recurrent_activation"):
             activations.append(cell.recurrent_activation)
         if (
-            # Without a gradient Keras's loop keeps nothing, and this one would.
+            # Without a gradient Keras's loop keeps no steps, and this one would.
             not training
-            or type(cell) is not self.cell_class
+            or type(cell) is not self._cell_class
             or cell.dropout
             or cell.recurrent_dropout
             or not SLOPES.keys() >= set(activations)
             or self._asks_for_cudnn()
         ):
             return None
-        return self.equations_class()(*activations)
+        return self._equations_class(*activations)
 
     def _asks_for_cudnn(self):
         """Whether Keras would take cuDNN's kernels, or says why it cannot."""
@@ -76,10 +76,8 @@ class SimpleRNN(_FastLayer, keras.layers.SimpleRNN):
     ```
     """
 
-    cell_class = keras.layers.SimpleRNNCell
-
-    def equations_class(self):
-        return SimpleRNNEquations
+    _cell_class = keras.layers.SimpleRNNCell
+    _equations_class = SimpleRNNEquations
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
@@ -116,13 +114,14 @@ class GRU(_FastLayer, keras.layers.GRU):
     ```
     """
 
-    cell_class = keras.layers.GRUCell
+    _cell_class = keras.layers.GRUCell
 
-    def equations_class(self):
+    @property
+    def _equations_class(self):
         return GRUEquations if self.cell.reset_after else GRUBeforeEquations
 
-    def weights_of_loop(self):
-        kernel, recurrent_kernel, *bias = super().weights_of_loop()
+    def _weights_of_loop(self):
+        kernel, recurrent_kernel, *bias = super()._weights_of_loop()
         if self.cell.reset_after:
             return [kernel, recurrent_kernel, *bias]
         split = 2 * self.units
@@ -164,7 +163,5 @@ class LSTM(_FastLayer, keras.layers.LSTM):
     ```
     """
 
-    cell_class = keras.layers.LSTMCell
-
-    def equations_class(self):
-        return LSTMEquations
+    _cell_class = keras.layers.LSTMCell
+    _equations_class = LSTMEquations

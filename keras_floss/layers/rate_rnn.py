@@ -210,7 +210,7 @@ class RateRNN(OwnLoop, OwnCellRNN):
         )
         super().__init__(cell, **kwargs)
 
-    def equations(self, training: bool) -> RateRNNEquations | None:
+    def _equations(self, training: bool) -> RateRNNEquations | None:
         # Where only the last state is asked for, Keras's loop keeps no other.
         keeps_states = training or self.return_sequences
         cell = self.cell

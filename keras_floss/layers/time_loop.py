@@ -70,8 +70,8 @@ class Equations:
         """Gradients of a block, from what `adjoint` gave at each of its steps.
 
         Returns:
-            a tuple: the gradients in the drive, `(..., n)`, in U, and in each of the weights
-            after it.
+            a tuple: the gradients in the drive, `(..., n)`, in U, and in each of the
+            weights after it.
         """
         (d_drive,) = cotangents
         return d_drive, product(before[0], d_drive), *(total(d_drive) for _ in weights[2:])
