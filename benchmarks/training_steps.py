@@ -1,7 +1,8 @@
 """Question: what do SimpleRNN, GRU and LSTM of this package save in a training step?
 
-Output and gradient of each, and of Keras's layer, in graph mode and under XLA. The two take
-turns in one process; the smallest time of each.
+Output and gradient of each, and of Keras's layer, in graph mode and under XLA, with the
+output of every step, or of the last one with `--last`. The two take turns in one process;
+the smallest time of each.
 
 Run: python benchmarks/training_steps.py
 """
@@ -39,6 +40,7 @@ def main():
     parser.add_argument(
         "--modes", nargs="+", choices=("graph", "XLA"), default=["graph", "XLA"]
     )
+    parser.add_argument("--last", action="store_true")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -52,7 +54,7 @@ def main():
                 inputs = tf.constant(random, tf.float32)
                 pair = [
                     make_step(
-                        getattr(where, name)(units, return_sequences=True),
+                        getattr(where, name)(units, return_sequences=not options.last),
                         inputs,
                         mode == "XLA",
                     )

@@ -50,7 +50,8 @@ class SimpleRNN(_FastLayer, keras.layers.SimpleRNN):
     Arguments, weights and outputs are those of Keras's layer, and weights go from one to
     the other by `set_weights` or a weight file. In training the gradient of its loop over
     time is computed by formulas, where TensorFlow derives that of Keras's loop: the results
-    are the same but for rounding. It gains most with `jit_compile=True`.
+    are the same but for rounding. It gains most with `return_sequences` and
+    `jit_compile=True`.
 
     The loop is Keras's where there is no formula: with dropout or recurrent dropout, with
     activations other than `"tanh"`, `"sigmoid"`, `"relu"` and `"linear"`, with `unroll`,
@@ -87,7 +88,8 @@ class GRU(_FastLayer, keras.layers.GRU):
     Arguments, weights and outputs are those of Keras's layer, and weights go from one to
     the other by `set_weights` or a weight file. In training the gradient of its loop over
     time is computed by formulas, where TensorFlow derives that of Keras's loop: the results
-    are the same but for rounding. It gains most with `jit_compile=True`.
+    are the same but for rounding. It gains most with `return_sequences` and
+    `jit_compile=True`.
 
     The loop is Keras's where there is no formula: with dropout or recurrent dropout, with
     activations other than `"tanh"`, `"sigmoid"`, `"relu"` and `"linear"`, with `unroll`,
@@ -136,7 +138,8 @@ class LSTM(_FastLayer, keras.layers.LSTM):
     Arguments, weights and outputs are those of Keras's layer, and weights go from one to
     the other by `set_weights` or a weight file. In training the gradient of its loop over
     time is computed by formulas, where TensorFlow derives that of Keras's loop: the results
-    are the same but for rounding. It gains most with `jit_compile=True`.
+    are the same but for rounding. It gains most with `return_sequences` and
+    `jit_compile=True`.
 
     The loop is Keras's where there is no formula: with dropout or recurrent dropout, with
     activations other than `"tanh"`, `"sigmoid"`, `"relu"` and `"linear"`, with `unroll`,
