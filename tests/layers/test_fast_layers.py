@@ -241,6 +241,7 @@ def test_half_precision(kind, dtype):
 
 @every_kind
 @pytest.mark.parametrize(("masked", "eagerly"), [(False, False), (True, True)])
+@pytest.mark.slow
 def test_second_derivatives(kind, masked, eagerly):
     mask = tf.constant(MASK) if masked else None
 
@@ -341,6 +342,7 @@ def test_training_in_fit(kind, jit_compile):
 
 
 @every_kind
+@pytest.mark.slow
 def test_exponents_and_flossing(kind):
     results = []
     for layer in make_pair(kind, "float32", name="rnn"):
