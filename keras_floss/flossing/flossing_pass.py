@@ -1,5 +1,6 @@
 """One pass of a batch through the recurrent layers of a model: exponents and loss."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -31,6 +32,7 @@ def flossed_layers(model: keras.Model, flossing: Flossing) -> RecurrentLayers:
     return choose_layers(available, flossing.layers)
 
 
+@dataclasses.dataclass(eq=False)
 class FlossingPass:
     """Exponents and flossing loss of the recurrent layers of a model.
 
@@ -38,30 +40,20 @@ class FlossingPass:
         model: a `keras.Model`.
         layers: `{name: recurrent layer of the model}`.
         flossing: a `Flossing`.
-        interval: what `make_interval` makes of their `qr_interval`.
+        interval: the `Interval` of its `qr_interval`.
         frames: `{name: variable}`, the frames to start from. None: those of the seed.
         seed: of the noise in cells, a variable. None: that of the flossing.
         redraw: gives a number when it is called, another at each step; noisy cells draw
             anew by it. None: they draw the same at each step.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        layers: RecurrentLayers,
-        flossing: Flossing,
-        interval: Interval,
-        frames: Mapping[str, tf.Variable] | None = None,
-        seed: tf.Variable | None = None,
-        redraw: Callable[[], tf.Tensor] | None = None,
-    ) -> None:
-        self.model = model
-        self.layers = layers
-        self.flossing = flossing
-        self.interval = interval
-        self.frames: Any = frames
-        self.seed: Any = seed
-        self.redraw = redraw
+    model: keras.Model
+    layers: RecurrentLayers
+    flossing: Flossing
+    interval: Interval
+    frames: Any = None
+    seed: Any = None
+    redraw: Callable[[], tf.Tensor] | None = None
 
     def sequences(self, inputs: Arrays) -> Trajectories:
         """`{layer name: [Trajectory of each call]}`: what the layers run over, cut."""
@@ -111,7 +103,7 @@ class FlossingPass:
             with tf.GradientTape() as tape:
                 result = self._pass(sequences, qr_interval, redraw)
                 # Whoever applies gradients sums them over replicas.
-                share = result.loss / _replicas()
+                share = result.loss / replicas()
             gradients = tape.gradient(share, [v.value for v in variables])
             return result._replace(gradients=gradients)
 
@@ -120,11 +112,12 @@ class FlossingPass:
     def _first(self, batch: tf.Tensor) -> tf.Tensor:
         """The sequences of a batch that are wanted."""
         first = batch[: self.flossing.batch_size]
-        if self.flossing.batch_size == 1 and _replicas() == 1:
+        if self.flossing.batch_size == 1 and replicas() == 1:
             # Even the last batch has one. XLA compiles a known shape in less time.
             first.set_shape((1, *first.shape[1:]))
         return first
 
 
-def _replicas() -> int:
+def replicas() -> int:
+    """In how many replicas the step that is traced here runs at the same time."""
     return tf.distribute.get_replica_context().num_replicas_in_sync

@@ -6,8 +6,7 @@ rounding errors; where they are close, as they are once a network is flossed, al
 QR can go.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -18,42 +17,31 @@ from keras_floss.utils.precision import product_eps
 INTERVALS = (1, 2, 5, 10, 20, 50)
 
 
-def make_interval(qr_interval: int | Literal["auto"]) -> "Interval":
-    """The policy of a setting: an int, or `"auto"`."""
-    return AutoInterval() if qr_interval == "auto" else FixedInterval(qr_interval)
+class Interval:
+    """A number of steps from one QR to the next: always the same, or `"auto"`.
 
-
-class FixedInterval:
-    """The same number of steps always."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-
-    def run(self, compute: Callable[[Any], Pass]) -> Pass:
-        """`compute(qr_interval)`."""
-        return compute(self.steps)
-
-
-class AutoInterval:
-    """The largest of `INTERVALS` at which the exponents and their gradient are right.
-
+    That is the largest of `INTERVALS` at which the exponents and their gradient are right.
     What decides is the condition of a QR: `max log|R_ii| − min log|R_ii|`, about the
     logarithm of the condition number of the tangents. After each pass the next interval is
     chosen by the condition that it is expected to have; a pass whose condition is too large
     all the same is repeated with the next shorter interval.
     """
 
-    def __init__(self) -> None:
-        # Each replica has its own: they pass different sequences.
-        self._level = tf.Variable(
-            0,
-            trainable=False,
-            synchronization=tf.VariableSynchronization.ON_READ,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+    def __init__(self, qr_interval: int | Literal["auto"]) -> None:
+        self.qr_interval = qr_interval
+        if qr_interval == "auto":
+            # Each replica has its own: they pass different sequences.
+            self._level = tf.Variable(
+                0,
+                trainable=False,
+                synchronization=tf.VariableSynchronization.ON_READ,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
 
     def run(self, compute: Any) -> Pass:
-        """`compute(qr_interval)`, a `Pass`, repeated until its condition is good enough."""
+        """`compute(qr_interval)`, a `Pass`; of `"auto"` one whose condition is right."""
+        if self.qr_interval != "auto":
+            return compute(self.qr_interval)
 
         def good(level: tf.Tensor, result: Pass) -> tf.Tensor:
             return (level == 0) | (result.log_condition <= allowed(result.width.dtype))
@@ -87,9 +75,6 @@ class AutoInterval:
         # False for NaN and ∞.
         safe = expected <= 0.9 * allowed(result.width.dtype)
         return tf.where(safe, up, level)
-
-
-Interval: TypeAlias = FixedInterval | AutoInterval
 
 
 def allowed(dtype: tf.DType) -> float:

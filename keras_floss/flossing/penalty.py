@@ -8,8 +8,8 @@ import keras
 import tensorflow as tf
 
 from keras_floss.flossing.flossing import Flossing
-from keras_floss.flossing.flossing_pass import FlossingPass, flossed_layers
-from keras_floss.flossing.interval import make_interval
+from keras_floss.flossing.flossing_pass import FlossingPass, flossed_layers, replicas
+from keras_floss.flossing.interval import Interval
 from keras_floss.recurrent.noise import Redraws
 from keras_floss.utils.typing import Arrays
 
@@ -29,7 +29,7 @@ class Penalty:
         # TensorFlow's: a Keras variable would be one of the model's weights, which must
         # stay those of the plain model.
         self.strength = tf.Variable(strength, trainable=False, dtype=tf.float32)
-        self._interval = make_interval(flossing.qr_interval)
+        self._interval = Interval(flossing.qr_interval)
         self._redraws = Redraws()
         # MirroredStrategy traces its replicas in threads.
         self._local = threading.local()
@@ -57,7 +57,6 @@ class Penalty:
         layers = flossed_layers(self.model, self.flossing)
         variables: list[keras.Variable] = []
         kinds: list[tuple[tf.TensorShape, tf.DType]] = []
-        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
 
         def compute() -> list[tf.Tensor]:
             flossing_pass = FlossingPass(
@@ -68,7 +67,7 @@ class Penalty:
             finite = result.finite()
             kept = [
                 tf.where(finite, x, tf.zeros_like(x))
-                for x in (result.loss / replicas, *result.gradients)
+                for x in (result.loss / replicas(), *result.gradients)
             ]
             kinds.extend((x.shape, x.dtype) for x in kept)
             return [tf.cast(~finite, tf.float32), *kept]

@@ -1,15 +1,14 @@
 """The flossing step as the `train_step` of a Keras model."""
 
-import functools
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_floss.flossing.flossing import Flossing
 from keras_floss.flossing.flossing_pass import FlossingPass, RecurrentLayers
-from keras_floss.flossing.interval import make_interval
+from keras_floss.flossing.interval import Interval
 from keras_floss.flossing.source import inputs_of
 from keras_floss.flossing.term import Pass
 from keras_floss.flossing.update import apply_if_finite
@@ -19,22 +18,6 @@ from keras_floss.recurrent.noise import noise_seed
 from keras_floss.utils.fingerprint import fingerprint
 from keras_floss.utils.typing import Logs
 
-Step = TypeVar("Step", bound=Callable[..., Any])
-
-
-def _noted(step: Step) -> Step:
-    """Notes the Python values that stand in the trace of a step."""
-
-    @functools.wraps(step)
-    def wrapper(self, data):
-        result = step(self, data)
-        if not tf.executing_eagerly():
-            values = self._values()
-            self._frozen = lambda: values
-        return result
-
-    return cast(Step, wrapper)
-
 
 class FlossingProgram(keras.Model):
     """A Keras model whose `train_step` is a flossing step on another model's weights."""
@@ -43,18 +26,17 @@ class FlossingProgram(keras.Model):
         self, model: keras.Model, layers: RecurrentLayers, flossing: Flossing
     ) -> None:
         super().__init__(name="flossing", dtype="float32")
-        # In a lambda, which Keras does not track: the weights are the other model's.
-        interval = make_interval(flossing.qr_interval)
         frames = {name: _frame(flossing, name, x) for name, x in layers.items()}
         flossing_pass = FlossingPass(
             model,
             layers,
             flossing,
-            interval,
+            Interval(flossing.qr_interval),
             frames,
             tf.Variable(0, trainable=False, dtype=tf.int64),
             lambda: self.optimizer.iterations.value,
         )
+        # In a lambda, which Keras does not track: the weights are the other model's.
         self._pass = lambda: flossing_pass
         self._frozen: Callable[[], Any] = lambda: None  # nothing is traced
         self.layer_names = tuple(layers)
@@ -64,6 +46,12 @@ class FlossingProgram(keras.Model):
     def answers(self) -> bool:
         """Whether what is traced is traced of the model and the optimizer as they are."""
         return self._frozen() in (None, self._values())
+
+    def _note(self) -> None:
+        """Notes the Python values that stand in the trace of a step, at its end."""
+        if not tf.executing_eagerly():
+            values = self._values()
+            self._frozen = lambda: values
 
     def _values(self) -> Any:
         # What a user sets of an optimiser: its public attributes, and the learning rate.
@@ -82,23 +70,24 @@ class FlossingProgram(keras.Model):
             k, dim = frame.shape
             frame.assign(initial_frame(k, dim, seed))
 
-    @_noted
     def train_step(self, data: Any) -> Logs:
         result, variables = self._pass().gradients(inputs_of(data))
         finite = apply_if_finite(self.optimizer, result, variables)
         # On every replica: Keras takes the mean of what they log.
         self.skipped.update_state(tf.cast(~finite, tf.float32))
+        self._note()
         return self._logs(result)
 
-    @_noted
     def test_step(self, data: Any) -> Logs:
-        return self._logs(self._pass().look(inputs_of(data)))
+        result = self._pass().look(inputs_of(data))
+        self._note()
+        return self._logs(result)
 
-    @_noted
     def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
         flossing_pass = self._pass()
         sequences = flossing_pass.sequences(inputs_of(data))
         spectra = flossing_pass.spectra(sequences, flossing_pass.flossing.qr_interval)
+        self._note()
         return {
             name: sum(s.exponents for s in calls) / len(calls)
             for name, calls in spectra.items()

@@ -91,7 +91,14 @@ def summary(
         exponents={name: sum(m) / len(m) for name, m in means.items()},
         lost=lost,
         log_condition=_largest([tf.reduce_max(s.log_condition) for s in every], dtype),
-        width=_largest([width(m) for calls in means.values() for m in calls], dtype),
+        width=_largest(
+            [
+                tf.reduce_max(m) - tf.reduce_min(m)
+                for calls in means.values()
+                for m in calls
+            ],
+            dtype,
+        ),
         qr_interval=tf.convert_to_tensor(qr_interval),
         gradients=[],
     )
@@ -106,7 +113,7 @@ class Pass(typing.NamedTuple):
         exponents: `{layer name: (k,)}`, the mean over sequences and calls.
         lost: `{layer name: number of directions without a finite exponent}`, likewise.
         log_condition: the largest of all sequences and calls; see `tangent_flow`.
-        width: the largest distance of two exponents of a call.
+        width: the largest distance of two exponents of a call, ∞ where one is −∞.
         qr_interval: with which it was made.
         gradients: those of the loss, or of a replica's share of it.
     """
@@ -142,11 +149,6 @@ def mean_lost(spectrum: Spectrum) -> tf.Tensor:
     lost = used[:, None] & ~tf.math.is_finite(spectrum.exponents)
     number = tf.reduce_sum(tf.cast(lost, tf.float32))
     return number / tf.maximum(tf.reduce_sum(tf.cast(used, tf.float32)), 1.0)
-
-
-def width(exponents: tf.Tensor) -> tf.Tensor:
-    """The distance of the largest exponent from the smallest; ∞ where one is −∞."""
-    return tf.reduce_max(exponents) - tf.reduce_min(exponents)
 
 
 def _largest(values: list[tf.Tensor], dtype: str) -> tf.Tensor:

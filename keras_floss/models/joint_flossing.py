@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.flossing.flossing import Flossing
+from keras_floss.flossing.flossing_pass import replicas
 from keras_floss.flossing.penalty import Penalty
 from keras_floss.flossing.source import inputs_of
 from keras_floss.utils.checks import check_strength
@@ -76,8 +77,7 @@ class JointFlossing(keras.Model):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
         if training and self._penalty is not None:
             term, share, skipped = self._penalty().term(x)
-            replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-            self._flossing_loss.update_state(share * replicas, 1.0 - skipped)
+            self._flossing_loss.update_state(share * replicas(), 1.0 - skipped)
             self._flossing_skipped.update_state(skipped)
             loss = loss + term
         return loss

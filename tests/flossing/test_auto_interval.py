@@ -10,7 +10,7 @@ import keras_floss
 from keras_floss.callbacks import AdaptiveFlossing, LyapunovMonitor, Preflossing
 from keras_floss.flossing.flossing import Flossing
 from keras_floss.flossing.flossing_pass import FlossingPass
-from keras_floss.flossing.interval import INTERVALS, AutoInterval, FixedInterval
+from keras_floss.flossing.interval import INTERVALS, Interval
 
 TIME = 60
 RNG = np.random.default_rng(0)
@@ -80,21 +80,21 @@ def assert_within_a_percent(found, wanted):
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_grows_where_the_spectrum_is_narrow(jit_compile):
     model = make(narrow())
-    found = passes(model, AutoInterval(), len(INTERVALS), jit_compile)
+    found = passes(model, Interval("auto"), len(INTERVALS), jit_compile)
     assert found[2] == INTERVALS[-1]
-    assert_within_a_percent(found, passes(model, FixedInterval(1), 1, jit_compile))
+    assert_within_a_percent(found, passes(model, Interval(1), 1, jit_compile))
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_frame_that_degenerates_is_noticed_and_the_pass_repeated(jit_compile):
-    model, interval = make(wide()), AutoInterval()
+    model, interval = make(wide()), Interval("auto")
     # As if the network had been a narrow one up to now.
     interval._level.assign(len(INTERVALS) - 1)
     found = passes(model, interval, 1, jit_compile)
-    wanted = passes(model, FixedInterval(1), 1, jit_compile)
+    wanted = passes(model, Interval(1), 1, jit_compile)
     assert found[2] in INTERVALS[:2]
     assert_within_a_percent(found, wanted)
-    bad = passes(model, FixedInterval(20), 1, jit_compile)
+    bad = passes(model, Interval(20), 1, jit_compile)
     assert np.linalg.norm(bad[3] - wanted[3]) > 0.1 * np.linalg.norm(wanted[3])
 
 
@@ -106,8 +106,8 @@ def test_every_step_of_a_preflossing_is_right(jit_compile):
     model = make(rnn)
     x = np.random.default_rng(0).integers(0, 2, (40, 1, TIME, 2)).astype("float32")
     settings = {"jit_compile": jit_compile, "batch_size": 1, "k": 30}
-    auto = compiled_pass(model, AutoInterval(), **settings)
-    every = compiled_pass(model, FixedInterval(1), **settings)
+    auto = compiled_pass(model, Interval("auto"), **settings)
+    every = compiled_pass(model, Interval(1), **settings)
     intervals = []
     for sequence in x:
         found = auto(sequence)
@@ -121,25 +121,25 @@ def test_every_step_of_a_preflossing_is_right(jit_compile):
 def test_right_for_the_layers_of_keras(kind):
     keras.utils.set_random_seed(0)
     model = make(getattr(keras.layers, kind)(12, name="rnn"))
-    found = passes(model, AutoInterval(), 4, k=12)
+    found = passes(model, Interval("auto"), 4, k=12)
     assert found[2] > 1
-    assert_within_a_percent(found, passes(model, FixedInterval(1), k=12))
+    assert_within_a_percent(found, passes(model, Interval(1), k=12))
 
 
 def test_float64_bears_longer_intervals():
-    single, double = AutoInterval(), AutoInterval()
+    single, double = Interval("auto"), Interval("auto")
     _, _, short, _ = passes(make(wide()), single, len(INTERVALS))
     model = make(wide("float64"), dtype="float64")
     found = passes(model, double, len(INTERVALS), x=X.astype("float64"))
     assert found[2] > short
-    wanted = passes(model, FixedInterval(1), x=X.astype("float64"))
+    wanted = passes(model, Interval(1), x=X.astype("float64"))
     assert_within_a_percent(found, wanted)
 
 
 def test_products_of_rounded_factors_bear_shorter_intervals_only(monkeypatch):
-    _, _, full, _ = passes(make(narrow()), AutoInterval(), len(INTERVALS))
+    _, _, full, _ = passes(make(narrow()), Interval("auto"), len(INTERVALS))
     pretend_gpu(monkeypatch, compute_capability=(8, 0))
-    _, _, rounded, _ = passes(make(narrow()), AutoInterval(), len(INTERVALS))
+    _, _, rounded, _ = passes(make(narrow()), Interval("auto"), len(INTERVALS))
     assert rounded < full
 
 
@@ -148,7 +148,7 @@ def test_a_collapsed_direction_keeps_a_qr_at_every_step():
     model = make(rnn)
     recurrent = np.diag([0.9, 0.8, 0.0]).astype("float32")
     rnn.set_weights([rnn.get_weights()[0], recurrent, np.zeros(3, "float32")])
-    found = passes(model, AutoInterval(), 3)
+    found = passes(model, Interval("auto"), 3)
     assert found[2] == 1
     assert found[1][-1] == -np.inf
     assert np.isfinite(found[3]).all()
@@ -160,9 +160,9 @@ def test_masked_sequences():
     model = keras_floss.FlossingModel(inputs, keras.layers.Dense(1)(narrow()(x)))
     padded = X.copy()
     padded[0, 40:] = padded[1, 25:] = padded[2, :7] = 0.0
-    found = passes(model, AutoInterval(), len(INTERVALS), x=padded)
+    found = passes(model, Interval("auto"), len(INTERVALS), x=padded)
     assert found[2] == INTERVALS[-1]
-    assert_within_a_percent(found, passes(model, FixedInterval(1), x=padded))
+    assert_within_a_percent(found, passes(model, Interval(1), x=padded))
 
 
 @pytest.mark.parametrize("how", ["graph", "xla", "eager"])
