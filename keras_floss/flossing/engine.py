@@ -5,10 +5,9 @@ by its own `fit`. Data, progress bar, callbacks, XLA and distribution come from 
 """
 
 import dataclasses
-import functools
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,20 +28,9 @@ from keras_floss.utils.checks import check_dense, check_positive_int
 from keras_floss.utils.recent import Recent
 from keras_floss.utils.typing import Arrays, Data, Optimizer, Verbose
 
-Method = TypeVar("Method", bound=Callable[..., Any])
-
 # Programs that an engine keeps. Each takes about 12 MiB, and seconds to compile; a model
 # that is flossed by callbacks and watched by a monitor has three or four.
 PROGRAMS = 8
-
-
-def _one_at_a_time(method: Method) -> Method:
-    @functools.wraps(method)
-    def wrapper(self, *args, **kwargs):
-        with self._lock:
-            return method(self, *args, **kwargs)
-
-    return cast(Method, wrapper)
 
 
 class Flosser:
@@ -85,7 +73,6 @@ class Flosser:
         self._claimed += steps
         return steps - done
 
-    @_one_at_a_time
     def floss(
         self,
         x: Data,
@@ -104,28 +91,28 @@ class Flosser:
             callbacks: Keras callbacks of the flossing steps; `stop_training` ends them.
         """
         check_positive_int("steps", steps)
-        program, source = self._prepare(
-            x, start, flossing, self.model.steps_per_execution, steps
-        )
-        self.build_optimizer()
-        history = StepHistory(program.layer_names)
-        program.fit(
-            source,
-            steps_per_epoch=steps,
-            shuffle=False,
-            verbose=verbose,
-            callbacks=[history, *callbacks],
-        )
+        with self._lock:
+            program, source = self._prepare(
+                x, start, flossing, self.model.steps_per_execution, steps
+            )
+            self.build_optimizer()
+            history = StepHistory(program.layer_names)
+            program.fit(
+                source,
+                steps_per_epoch=steps,
+                shuffle=False,
+                verbose=verbose,
+                callbacks=[history, *callbacks],
+            )
         return history
 
-    @_one_at_a_time
     def look(self, x: Data, flossing: Flossing, *, start: int = 0) -> dict[str, float]:
         """What a flossing step on batch `start` of `x` would log, as a dict of floats."""
-        program, source = self._prepare(x, start, flossing, steps_per_execution=1)
-        logs = program.evaluate(source, steps=1, verbose=0, return_dict=True)
+        with self._lock:
+            program, source = self._prepare(x, start, flossing, steps_per_execution=1)
+            logs = program.evaluate(source, steps=1, verbose=0, return_dict=True)
         return {name: float(value) for name, value in logs.items()}
 
-    @_one_at_a_time
     def spectrum(
         self,
         x: Data,
@@ -149,18 +136,21 @@ class Flosser:
         if not known:
             check_dense(x)
         first = peek(x)[0] if known else keras.tree.map_structure(lambda a: a[:1], x)
-        program = self._program(flossing, first, self.model.steps_per_execution)
-        if not known:
-            batch_size = batch_size or fixed_batch(self.model)[0]
-        return program.predict(x, batch_size=batch_size, verbose=verbose)
+        with self._lock:
+            program = self._program(flossing, first, self.model.steps_per_execution)
+            if not known:
+                batch_size = batch_size or fixed_batch(self.model)[0]
+            return program.predict(x, batch_size=batch_size, verbose=verbose)
 
     def build_optimizer(self) -> None:
         """Builds the optimiser on the weights of all recurrent layers, frozen or not."""
         if not self.optimizer.built:
-            cells = [layer.cell for layer in recurrent_layers(self.model).values()]
-            is_float = keras.backend.is_float_dtype
-            weights = [v for cell in cells for v in getattr(cell, "weights", [])]
-            variables = [v for v in weights if is_float(v.dtype)]
+            variables = [
+                weight
+                for layer in recurrent_layers(self.model).values()
+                for weight in getattr(layer.cell, "weights", [])
+                if keras.backend.is_float_dtype(weight.dtype)
+            ]
             with self.model.distribute_strategy.scope():
                 self.optimizer.build(variables)
 
@@ -184,8 +174,8 @@ class Flosser:
         self, flossing: Flossing, batch: Arrays, steps_per_execution: int, steps: int = 1
     ) -> FlossingProgram:
         """The Keras model that takes flossing steps with these settings."""
-        if any(0 in np.shape(a) for a in keras.tree.flatten(batch)):
-            shapes = [np.shape(a) for a in keras.tree.flatten(batch)]
+        shapes = [np.shape(a) for a in keras.tree.flatten(batch)]
+        if any(0 in shape for shape in shapes):
             raise ValueError(
                 "There must be one sequence or more, of one time step or more. Received "
                 f"inputs of shapes {shapes}."
@@ -194,7 +184,9 @@ class Flosser:
             first = keras.tree.map_structure(lambda a: tf.convert_to_tensor(a[:1]), batch)
             build(self.model, first)
         layers = flossed_layers(self.model, flossing)
-        window = flossing.window or _time_steps(batch)
+        # Of the longest input, if the second axis is time.
+        longest = max((shape[1] for shape in shapes if len(shape) > 1), default=0)
+        window = flossing.window or longest
         jit_compile = choose_jit_compile(self.model, layers, steps * window, self.automatic)
         seed, limit = flossing.seed, settle_memory_limit(flossing.memory_limit)
         flossing = dataclasses.replace(flossing, seed=None, memory_limit=limit)
@@ -212,9 +204,3 @@ class Flosser:
             self._programs.keep(key, program)
         program.set_seed(seed or 0)
         return program
-
-
-def _time_steps(batch: Arrays) -> int:
-    """Of the longest input, if the second axis is time."""
-    shapes = [np.shape(a) for a in keras.tree.flatten(batch)]
-    return max((shape[1] for shape in shapes if len(shape) > 1), default=0)
