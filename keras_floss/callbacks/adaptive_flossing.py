@@ -100,8 +100,7 @@ class AdaptiveFlossing(ScheduledFlossing):
         # NaN and the ∞ of a dead layer are flossed too: flossing raises the error that
         # names the layer.
         if not loss <= self.tolerance:
-            done = StopBelow(self.tolerance / 10)
-            self.history.append(self.floss(callbacks=[done]))
+            self.history.append(self.floss(callbacks=[StopBelow(self.tolerance / 10)]))
         for name, value in (
             ("time", time),
             ("flossing_loss", loss),

@@ -14,13 +14,12 @@ class EpochClock:
         self.done = self._earlier = 0
 
     def set_model(self, model: keras.Model) -> None:
-        self._begun = False
+        """Nothing depends on the model."""
 
     def on_epoch_begin(self, epoch: int) -> int | None:
         """The number of epochs before this one, or None if it is the first."""
-        if not self._begun and epoch == 0:
+        if epoch == 0:
             self._earlier = self.done
-        self._begun = True
         self.done = self._earlier + epoch
         return self.done or None
 

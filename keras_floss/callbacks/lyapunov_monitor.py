@@ -1,5 +1,6 @@
 """Exponents and gradients in the logs of training."""
 
+import importlib.util
 import os
 from typing import Any
 
@@ -87,7 +88,7 @@ class LyapunovMonitor(FreshStart):
     ```
     """
 
-    shared = ("data", "_source", "_writer")
+    shared = ("data", "_writer")
 
     @takes_flossing
     def __init__(
@@ -106,7 +107,7 @@ class LyapunovMonitor(FreshStart):
         self._given = flossing
         self.flossing = self._settings(None)
         self._cut = batch_size is None
-        self._keep(_first_batch(x, batch_size or 16))
+        self.data = _first_batch(x, batch_size or 16)
         self._writer: Any = _writer(log_dir) if log_dir else None
         self.begin()
 
@@ -121,19 +122,12 @@ class LyapunovMonitor(FreshStart):
         every = 1 if flossing.qr_interval == "auto" else UNSET
         return override(flossing, qr_interval=every)
 
-    def _keep(self, data: tuple) -> None:
-        self.data = data
-        # tf.data would make one tensor of a list.
-        inputs = tuple(data[0]) if isinstance(data[0], list) else data[0]
-        self._source = tf.data.Dataset.from_tensors((inputs,))
-
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         self.flossing = self._settings(model)
         size, _ = fixed_batch(model)
         if self._cut and size is not None:
-            self._keep(keras.tree.map_structure(lambda a: a[:size], self.data))
-        self._epochs.set_model(model)
+            self.data = keras.tree.map_structure(lambda a: a[:size], self.data)
         self._clock.set_model(model)
         if self._flosser is None:
             self._flosser = Flosser(model)
@@ -186,9 +180,13 @@ class LyapunovMonitor(FreshStart):
         self._writer.flush()
 
     def _exponents(self) -> dict[str, Any]:
-        values = self._flosser.look(self._source, self.flossing)
+        inputs = self.data[0]
+        # tf.data would make one tensor of a list.
+        inputs = tuple(inputs) if isinstance(inputs, list) else inputs
+        source = tf.data.Dataset.from_tensors((inputs,))
+        values = self._flosser.look(source, self.flossing)
         del values["flossing_skipped"]
-        for name, exponents in self._flosser.spectrum(self._source, self.flossing).items():
+        for name, exponents in self._flosser.spectrum(source, self.flossing).items():
             # A sequence that is too short to have a counted step is NaN.
             used = exponents[~np.isnan(exponents).all(axis=-1)]
             values[f"{name}/exponents"] = (used if len(used) else exponents).mean(axis=0)
@@ -228,10 +226,8 @@ def _first_batch(x: Data, batch_size: int) -> tuple:
 
 
 def _writer(log_dir: str | os.PathLike[str]) -> tf.summary.SummaryWriter:
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError as error:
+    if importlib.util.find_spec("tensorboard") is None:
         raise ImportError(
             "`log_dir` is for TensorBoard, which is not installed: pip install tensorboard"
-        ) from error
+        )
     return tf.summary.create_file_writer(str(log_dir))

@@ -27,9 +27,8 @@ class RunCount:
     def begin_fit(self, optimizer: keras.optimizers.Optimizer | None) -> None:
         """Before any callback has restored anything."""
         # A model that was compiled anew may have another optimiser.
-        done = self.value if self._optimizer is not None else 0
+        self._start = iterations(optimizer) - self.value
         self._optimizer = optimizer
-        self._start = iterations(optimizer) - done
 
     def on_epoch_begin(self, epoch: int) -> None:
         # With `initial_epoch` the caller restored the optimiser before `fit`.
