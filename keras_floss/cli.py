@@ -190,9 +190,11 @@ def add_knobs(
 ) -> None:
     """Adds a flag for each knob of a `Configuration`; `defaults` are this command's."""
     command.usage = f"{command.prog} [options]"
-    fields = dataclasses.fields(Configuration)
-    knobs: dict[str, tuple[Any, Mapping[str, Any]]]
-    knobs = {f.name: (f.default, f.metadata) for f in fields if f.name != "settings"}
+    knobs: dict[str, tuple[Any, Mapping[str, Any]]] = {
+        field.name: (field.default, field.metadata)
+        for field in dataclasses.fields(Configuration)
+        if field.name != "settings"
+    }
     knobs |= {name: (getattr(DEMO, name), {"help": SETTINGS[name]}) for name in SETTINGS}
     for name, (default, metadata) in knobs.items():
         if name in GROUPS:

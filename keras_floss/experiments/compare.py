@@ -140,8 +140,11 @@ def _run(configuration: Configuration, folder: pathlib.Path, jobs: int) -> dict[
     if done := read(configuration, folder):
         return done
     result = run(configuration, verbose=0)
-    steps = len(result.flossing.get("flossing_loss", []))
-    came_to = {**result.history, "flossing_steps": steps, "seconds": result.seconds}
+    came_to = {
+        **result.history,
+        "flossing_steps": len(result.flossing.get("flossing_loss", [])),
+        "seconds": result.seconds,
+    }
     with staged(folder, FILES) as part:
         result.save(part)
         done = {

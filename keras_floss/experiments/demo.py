@@ -85,8 +85,7 @@ def table(plain: Result, flossed: Result) -> str:
         }
         for name, result in (("plain", plain), ("flossed", flossed))
     ]
-    note = "(λ: Lyapunov exponents per time step, when training begins)"
-    return f"{aligned(rows)}\n{note}"
+    return f"{aligned(rows)}\n(λ: Lyapunov exponents per time step, when training begins)"
 
 
 def draw(plain: Result, flossed: Result) -> Figure:

@@ -56,8 +56,9 @@ def inputs_of(model: keras.Model, arrays: Arrays, sequences: int, path: Path) ->
         model = model.model
     # As it was given to `keras.Model`; a Sequential model has none.
     structure = getattr(model, "input", getattr(model, "inputs", None))
-    nested = keras.tree.is_nested
-    by_key = isinstance(structure, dict) and not any(map(nested, structure.values()))
+    by_key = isinstance(structure, dict) and not any(
+        keras.tree.is_nested(part) for part in structure.values()
+    )
     if structure is None:
         by_key = not _unnamed(arrays) and len(arrays) > 1
         expected = dict.fromkeys(arrays)

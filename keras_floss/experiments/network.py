@@ -44,8 +44,12 @@ def build(configuration: Configuration) -> FlossingModel:
     outputs = keras.layers.Dense(
         task.outputs, kernel_initializer=initializer, name="readout"
     )(states)
-    strength = c.strength if c.flossing == "joint" else None
-    model = FlossingModel(inputs, outputs, flossing=c.settings, strength=strength)
+    model = FlossingModel(
+        inputs,
+        outputs,
+        flossing=c.settings,
+        strength=c.strength if c.flossing == "joint" else None,
+    )
     clip = {"global_clipnorm" if c.clip == "global" else "clipnorm": c.clipnorm}
     model.compile(
         keras.optimizers.Adam(c.learning_rate, **clip),

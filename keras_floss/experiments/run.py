@@ -58,8 +58,8 @@ class Result:
         (folder / "configuration.json").write_text(text + "\n")
         _write_csv(folder / "history.csv", self.history)
         if self.flossing:
-            steps = {"step": range(1, 1 + len(self.flossing["flossing_loss"]))}
-            _write_csv(folder / "flossing.csv", {**steps, **self.flossing})
+            steps = range(1, 1 + len(self.flossing["flossing_loss"]))
+            _write_csv(folder / "flossing.csv", {"step": steps, **self.flossing})
         self.model.save_weights(folder / "model.weights.h5")
 
 

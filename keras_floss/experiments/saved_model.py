@@ -142,16 +142,13 @@ def report(
     between = spread / np.sqrt(max(used.sum() - 1, 1))
 
     first = int(np.argmax(used))
-    _, *one = keras.tree.map_structure(
+    one = keras.tree.map_structure(
         lambda a: a[first : first + 1] if tf.is_tensor(a) else a, given
     )
-    inputs, state, mask = one
-    valid = steps if mask is None else int(np.sum(mask))
+    valid = steps if one.mask is None else int(np.sum(one.mask))
     longest = max(1, min(valid - warmup, AT_MOST // states**2))
     horizons = np.unique(np.linspace(1, longest, HORIZONS).round().astype(int)).tolist()
-    condition = condition_number(
-        given.rnn, inputs, horizons, k, initial_state=state, mask=mask, warmup=warmup
-    )
+    condition = condition_number(**one._asdict(), horizon=horizons, k=k, warmup=warmup)
     return LayerReport(
         name,
         states,

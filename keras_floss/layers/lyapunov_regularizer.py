@@ -198,5 +198,6 @@ class LyapunovRegularizer(keras.layers.Wrapper):
             names = [f.name for f in dataclasses.fields(Flossing) if f.name in config]
             flossing = Flossing(**{name: config[name] for name in names})
             config = {name: v for name, v in config.items() if name not in names}
-        config = {**config, "flossing": flossing}
-        return super().from_config(config, custom_objects=custom_objects)
+        return super().from_config(
+            {**config, "flossing": flossing}, custom_objects=custom_objects
+        )

@@ -216,8 +216,9 @@ class FlossingModel(JointFlossing):
         callbacks = arguments.get("callbacks")
         # Take a `keras.callbacks.CallbackList` apart.
         callbacks = keras.tree.flatten(getattr(callbacks, "callbacks", callbacks))
-        kind = keras.callbacks.BackupAndRestore
-        backups = tuple(c for c in callbacks if isinstance(c, kind))
+        backups = tuple(
+            c for c in callbacks if isinstance(c, keras.callbacks.BackupAndRestore)
+        )
         self._backups = lambda: backups
         inherited = type(self).train_step is JointFlossing.train_step
         if self.compiled and self.built and inherited:
@@ -385,9 +386,8 @@ class FlossingModel(JointFlossing):
 
     def summary(self, *args: Any, **kwargs: Any) -> None:
         """The layers of the wrapped model, or of this one where it has its own `call`."""
-        if self.model is None:
-            return super().summary(*args, **kwargs)
-        return self.model.summary(*args, **kwargs)
+        shown: Any = super() if self.model is None else self.model
+        shown.summary(*args, **kwargs)
 
     def export(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.export`; what is exported is the wrapped model."""
@@ -437,8 +437,9 @@ class FlossingModel(JointFlossing):
     def get_compile_config(self) -> Config | None:
         config = super().get_compile_config()
         if config and self.flossing_optimizer is not None:
-            serialize = keras.saving.serialize_keras_object
-            config["flossing_optimizer"] = serialize(self.flossing_optimizer)
+            config["flossing_optimizer"] = keras.saving.serialize_keras_object(
+                self.flossing_optimizer
+            )
             if self._flosser().automatic:
                 config["jit_compile"] = "auto"
             # Called on saving: an optimiser that is built on one side only is skipped on

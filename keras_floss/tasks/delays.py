@@ -183,11 +183,14 @@ def spatial_xor(
     References:
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
     """
-
-    def target(bits):
-        return _shift(functools.reduce(_xor, tf.split(bits, 3, axis=-1)), delay)
-
-    return _stream(target, delay, length, batch_size, seed, channels=3)
+    return _stream(
+        lambda bits: _shift(functools.reduce(_xor, tf.split(bits, 3, axis=-1)), delay),
+        delay,
+        length,
+        batch_size,
+        seed,
+        channels=3,
+    )
 
 
 def _spaced_xor(delay, parts):
