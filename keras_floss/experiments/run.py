@@ -54,8 +54,9 @@ class Result:
         """Writes `configuration.json`, `history.csv`, `flossing.csv` and the weights."""
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.configuration.as_dict(), indent=2)
-        (folder / "configuration.json").write_text(text + "\n")
+        (folder / "configuration.json").write_text(
+            json.dumps(self.configuration.as_dict(), indent=2) + "\n"
+        )
         _write_csv(folder / "history.csv", self.history)
         if self.flossing:
             steps = range(1, 1 + len(self.flossing["flossing_loss"]))
