@@ -37,7 +37,7 @@ GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME"}
 
 
 def fingerprint(*objects):
-    """The Python values in objects, to any depth, as a hashable tuple.
+    """The Python values in objects, to any depth, as a tuple to compare with another.
 
     It goes through attributes, containers and arrays, through the closures, defaults and
     globals of functions, and through classes; of installed packages it takes the code as it
@@ -60,27 +60,17 @@ def fingerprint(*objects):
     return tuple(tokens)
 
 
-class Same:
-    """An object that is equal to itself alone."""
-
-    def __init__(self, x):
-        self.x = x
-
-    def __eq__(self, other):
-        return isinstance(other, Same) and self.x is other.x
-
-    def __hash__(self):
-        return id(self.x)
-
-
 def _take_apart(x):
-    """What an object is by itself, hashable, and a list of its parts."""
+    """What an object is by itself, and a list of its parts."""
+    # Equal to that of no other object: where the first differ no further ones are compared.
+    # That it is kept keeps its id from others.
+    itself = id(x), x
     if isinstance(x, tf.Variable):
-        return Same(x), [x.trainable]
+        return itself, [x.trainable]
     if _passed_over(x):
         return None, []
     if isinstance(x, keras.Variable):
-        return Same(x), [x.trainable, x.regularizer, x.constraint]
+        return itself, [x.trainable, x.regularizer, x.constraint]
     if isinstance(x, keras.Layer):
         return None, _parts_of_layer(x)
     if isinstance(x, np.ndarray | np.generic):
@@ -100,23 +90,22 @@ def _take_apart(x):
             return None, [getattr(x, name) for name in names]
     if isinstance(x, type):
         if _installed(x.__module__):
-            return Same(x), []
-        return Same(x), [x.__bases__, dict(vars(x))]
+            return itself, []
+        return itself, [x.__bases__, dict(vars(x))]
     attributes = _attributes(x)
     root = type(x).__module__.partition(".")[0]
     if root in CLOSED and type(x) is not types.SimpleNamespace:
-        return Same(x), []
-    return None if attributes else Same(x), [type(x), attributes]
+        return itself, []
+    return None if attributes else itself, [type(x), attributes]
 
 
 def _attributes(x):
-    values = {name: getattr(x, name, None) for name in _slots(type(x))}
-    values.update(getattr(x, "__dict__", {}))
+    slots = {name: getattr(x, name, None) for name in _slots(type(x))}
     # What TensorFlow and this package keep on objects of others.
     kept = (TRACKED, "_keras_floss_")
     return {
         name: value
-        for name, value in values.items()
+        for name, value in {**slots, **getattr(x, "__dict__", {})}.items()
         if not name.startswith(kept) and not _passed_over(value)
     }
 
@@ -137,8 +126,7 @@ def _slots(kind):
 
 def _parts_of_layer(layer):
     kind = type(layer)
-    parts = [kind, layer.name, layer.dtype_policy, layer.trainable]
-    parts += inner_layers(layer)
+    parts = [kind, layer.name, layer.dtype_policy, layer.trainable, *inner_layers(layer)]
     # A functional or sequential model depends on nothing else.
     if not (isinstance(layer, keras.Model) and _installed(kind.__module__)):
         own = _attributes(layer).items()
@@ -174,14 +162,12 @@ def _globals_of(function):
 @functools.lru_cache(1024)
 def _names_in(code):
     """The global names that a code object reads, and those of attributes."""
-    names = {i.argval for i in dis.get_instructions(code) if i.opname in GLOBAL}
-    attributes = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            inner = _names_in(constant)
-            names.update(inner[0])
-            attributes.update(inner[1])
-    return sorted(names), sorted(attributes)
+    codes = [code]
+    for c in codes:
+        codes += [x for x in c.co_consts if isinstance(x, types.CodeType)]
+    read = [i for c in codes for i in dis.get_instructions(c) if i.opname in GLOBAL]
+    attributes = {name for c in codes for name in c.co_names}
+    return sorted({i.argval for i in read}), sorted(attributes)
 
 
 @functools.lru_cache(1024)
