@@ -11,7 +11,7 @@ import weakref
 
 import tensorflow as tf
 
-from keras_floss.utils.private_keras import gradient_name, registered_gradient
+from keras_floss.utils.private_keras import custom_gradient_of
 
 
 @tf.autograph.experimental.do_not_convert
@@ -40,10 +40,9 @@ def custom_gradient(function):
 
 def _tie(op):
     """Ties the gradient of an op to its graph, where it has one of its own."""
-    name = gradient_name(op)
+    name, entry = custom_gradient_of(op)
     tied = getattr(op.graph, "tied_gradients", {})
     if name is not None and name not in tied:
-        entry = registered_gradient(name)
         tied[name] = entry["type"]
         op.graph.tied_gradients = tied
         gradient = weakref.ref(entry["type"])

@@ -6,6 +6,7 @@ the attribute, where a new version no longer has it.
 
 import contextlib
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any
 
 import keras
@@ -44,24 +45,14 @@ def all_layers(layer: keras.Layer) -> list[keras.Layer]:
     return list(found.values())
 
 
-def own_metrics(model: keras.Model) -> list[keras.Metric]:
-    """The metrics that are attributes of a model, without those that it compiled."""
-    return model._metrics
-
-
-def compiled_loss(model: keras.Model) -> Any:
-    """The loss as the model was last compiled with it, a new object each time."""
-    return model._compile_loss
-
-
-def epoch_of_backup(model: keras.Model) -> int | None:
-    """The epoch at which `keras.callbacks.BackupAndRestore` has `fit` go on, or None."""
-    return model._initial_epoch
-
-
-def build_shapes(model: keras.Model) -> dict | None:
-    """The shapes that a model was built with, by the names of the arguments of `build`."""
-    return model._build_shapes_dict
+# Functions of a model. The metrics that are its attributes, without those that it compiled:
+own_metrics = attrgetter("_metrics")
+# The loss as it was last compiled with it, a new object each time:
+compiled_loss = attrgetter("_compile_loss")
+# The epoch at which `keras.callbacks.BackupAndRestore` has `fit` go on, or None:
+epoch_of_backup = attrgetter("_initial_epoch")
+# The shapes that it was built with, by the names of the arguments of `build`, or None:
+build_shapes = attrgetter("_build_shapes_dict")
 
 
 def set_build_shapes(model: keras.Model, shapes: dict | None) -> None:
@@ -80,16 +71,15 @@ def default_config(get_config: Any) -> Any:
     return get_config
 
 
-def gradient_name(op: tf.Operation) -> str | None:
-    """The name that the custom gradient of an op is registered under, or None."""
+def custom_gradient_of(op: tf.Operation) -> tuple[str | None, dict]:
+    """The name and the entry of the custom gradient of an op in TensorFlow's registry.
+
+    The function is under "type" in the entry. `(None, {})` where the op has none.
+    """
     if op.type != "IdentityN" or "_gradient_op_type" not in op.node_def.attr:
-        return None
-    return op.get_attr("_gradient_op_type").decode()
-
-
-def registered_gradient(name: str) -> dict:
-    """The entry of a gradient in TensorFlow's registry; its function is under "type"."""
-    return ops.gradient_registry._registry[name]
+        return None, {}
+    name = op.get_attr("_gradient_op_type").decode()
+    return name, ops.gradient_registry._registry[name]
 
 
 @contextlib.contextmanager
