@@ -17,12 +17,9 @@ def product_eps(dtype):
     """
     on = tf.config.experimental.tensor_float_32_execution_enabled()
     gpus = tf.config.list_physical_devices("GPU")
-    if tf.as_dtype(dtype) == tf.float32 and on and any(map(_rounds, gpus)):
+    details = map(tf.config.experimental.get_device_details, gpus)
+    # A GPU that does not tell is assumed to round.
+    rounds = (d.get("compute_capability", (8, 0)) >= (8, 0) for d in details)
+    if tf.as_dtype(dtype) == tf.float32 and on and any(rounds):
         return 2.0**-10
     return eps(dtype)
-
-
-def _rounds(gpu):
-    # A GPU that does not tell is assumed to round.
-    details = tf.config.experimental.get_device_details(gpu)
-    return details.get("compute_capability", (8, 0)) >= (8, 0)

@@ -1,7 +1,5 @@
 """The entries of a table that were used last."""
 
-import collections
-
 
 class Recent:
     """A table of no more than `size` entries; the least recently used one goes.
@@ -11,21 +9,20 @@ class Recent:
 
     def __init__(self, size):
         self._size = size
-        self._entries = collections.OrderedDict()
+        self._entries = {}  # the last used come last
 
     def __reduce__(self):
         return Recent, (self._size,)
 
     def get(self, key, default=None):
         """The value of a key."""
-        if key not in self._entries:
-            return default
-        self._entries.move_to_end(key)
-        return self._entries[key]
+        if key in self._entries:
+            self.keep(key, self._entries[key])
+        return self._entries.get(key, default)
 
     def keep(self, key, value):
         """Sets the value of a key."""
+        self._entries.pop(key, None)
         self._entries[key] = value
-        self._entries.move_to_end(key)
         if len(self._entries) > self._size:
-            self._entries.popitem(last=False)
+            del self._entries[next(iter(self._entries))]
