@@ -7,12 +7,10 @@ equal: √T in place of T, for one more forward sweep.
 """
 
 import math
-import typing
 
 import tensorflow as tf
 
 from keras_floss.flow.frame import log_stretch
-from keras_floss.flow.schedule import Schedule
 from keras_floss.flow.tangent import backward_sweep, forward_sweep
 from keras_floss.utils.checks import check_positive
 from keras_floss.utils.shapes import extent, fold, unfold
@@ -79,26 +77,29 @@ def forward(step, weights, inputs, states, frame, schedule):
         `(time, batch, k)`, and the states, the frame and its origin before each block, a
         list of `(blocks, batch, ...)`.
     """
-    blocks = cut(inputs, schedule)
+    blocks, schedule_of = cut(inputs, schedule)
     batch, k, _ = frame.shape
-    number, length = blocks.inputs.shape[:2]
+    number, length = blocks.shape[:2]
 
     def one_block(i, states, frame, origin, starts, stretches):
         parts = [*states, frame, origin]
         starts = [a.write(i, x) for a, x in zip(starts, parts, strict=True)]
         record = forward_sweep(
-            step, weights, blocks.inputs[i], states, frame, blocks.schedule_of(i), origin
+            step, weights, blocks[i], states, frame, schedule_of(i), origin
         )
         stretch = log_stretch(record.inverses)
         stretches = [a.write(i, x) for a, x in zip(stretches, stretch, strict=True)]
         last = record.last_states, record.last_frame, record.last_origin
         return i + 1, *last, starts, stretches
 
-    def array(dtype, shape):
-        return tf.TensorArray(dtype, number, element_shape=shape)
-
-    starts = [array(x.dtype, x.shape) for x in [*states, frame, frame]]
-    stretches = [array(dtype, (length, batch, k)) for dtype in (frame.dtype, tf.bool)]
+    starts = [
+        tf.TensorArray(x.dtype, number, element_shape=x.shape)
+        for x in [*states, frame, frame]
+    ]
+    stretches = [
+        tf.TensorArray(dtype, number, element_shape=(length, batch, k))
+        for dtype in (frame.dtype, tf.bool)
+    ]
     *_, starts, stretches = tf.while_loop(
         lambda i, *_: i < number, one_block, (0, states, frame, frame, starts, stretches)
     )
@@ -108,11 +109,11 @@ def forward(step, weights, inputs, states, frame, schedule):
 
 def backward(step, weights, inputs, starts, d_log, schedule, end, variables=()):
     """`backward_sweep`, block by block from the `starts` that `forward` left."""
-    blocks = cut(inputs, schedule)
+    blocks, schedule_of = cut(inputs, schedule)
     d_log = in_blocks(d_log)
 
     def one_block(i, after, d_inputs):
-        x, flags = blocks.inputs[i], blocks.schedule_of(i)
+        x, flags = blocks[i], schedule_of(i)
         *states, frame, origin = (s[i] for s in starts)
         record = forward_sweep(step, weights, x, states, frame, flags, origin)
         d_x, before = backward_sweep(
@@ -120,7 +121,7 @@ def backward(step, weights, inputs, starts, d_log, schedule, end, variables=()):
         )
         return i - 1, before, d_inputs.write(i, d_x)
 
-    number, *shape = blocks.inputs.shape
+    number, *shape = blocks.shape
     d_inputs = tf.TensorArray(inputs.dtype, number, element_shape=shape)
     _, beginning, d_inputs = tf.while_loop(
         lambda i, *_: i >= 0, one_block, (number - 1, end, d_inputs)
@@ -128,35 +129,26 @@ def backward(step, weights, inputs, starts, d_log, schedule, end, variables=()):
     return unfold(d_inputs.stack(), inputs.shape[0]), beginning
 
 
-class Blocks(typing.NamedTuple):
+def cut(inputs, schedule):
     """A sequence in blocks of √time steps; the last one is filled up with masked steps.
 
-    Attributes:
-        inputs: `(blocks, steps, batch, features)`.
-        schedule: a `Schedule` with both axes in place of time.
+    Returns:
+        `(blocks, steps, batch, features)`, and a function that gives the `Schedule` of
+        block i, as far as the sweeps read it.
     """
-
-    inputs: tf.Tensor
-    schedule: Schedule
-
-    def schedule_of(self, i):
-        """The `Schedule` of block i."""
-        s = self.schedule
-        return s._replace(valid=s.valid[i], qr=s.qr[i], counted=s.counted[i])
-
-
-def cut(inputs, schedule):
-    """The `Blocks` of a sequence."""
     blocks = in_blocks(inputs)
     whole = blocks.shape[0] * blocks.shape[1] == inputs.shape[0]
-    schedule = schedule._replace(
-        valid=in_blocks(schedule.valid),
-        qr=in_blocks(schedule.qr),
-        counted=in_blocks(schedule.counted),
-        masked=schedule.masked or not whole,
-        every_step=schedule.every_step and whole,
-    )
-    return Blocks(blocks, schedule)
+    valid, qr = in_blocks(schedule.valid), in_blocks(schedule.qr)
+
+    def schedule_of(i):
+        return schedule._replace(
+            valid=valid[i],
+            qr=qr[i],
+            masked=schedule.masked or not whole,
+            every_step=schedule.every_step and whole,
+        )
+
+    return blocks, schedule_of
 
 
 def in_blocks(x):

@@ -81,7 +81,9 @@ def _one_round(rows, factor, small):
     scale = 1.0 / size_of(rows)
     rows, before = rows * scale, factor * scale
     length = tf.norm(rows, axis=-1)
-    size = block_size(rows.shape[0] or 1, k, dim)
+    # Where the steps of the loops cost about what the products do. Measured on a CPU; half
+    # or twice as many rows in a block cost a third more.
+    size = min(max(round(200 / np.sqrt((rows.shape[0] or 1) * (dim + k))), 4), k)
     sweep = _sweep_in_a_loop if small and size < k else _sweep
     done = sweep(tf.concat([rows, before], axis=-1), size, dim)
     frame, factor = done[..., :dim], done[..., dim:]
@@ -97,8 +99,7 @@ def _one_round(rows, factor, small):
 def _complete(frame, lost):
     """Puts directions that are orthogonal to all others where rows are lost."""
     _, k, dim = frame.shape
-    anything = np.random.default_rng(0).standard_normal((k, dim))
-    anything = tf.constant(anything, frame.dtype)
+    anything = tf.constant(np.random.default_rng(0).standard_normal((k, dim)), frame.dtype)
 
     def one_row(lost, frame):
         i = tf.argmax(lost, axis=-1)[:, None]
@@ -110,14 +111,6 @@ def _complete(frame, lost):
         return lost & ~now, tf.where(now[..., None], new, frame)
 
     return tf.while_loop(lambda lost, _: tf.reduce_any(lost), one_row, (lost, frame))[1]
-
-
-def block_size(batch, k, dim):
-    """Rows in a block: where the steps of the loops cost about what the products do.
-
-    Measured on a CPU; half or twice as many cost a third more.
-    """
-    return min(max(round(200 / np.sqrt(batch * (dim + k))), 4), k)
 
 
 def _sweep(rest, size, dim):

@@ -1,5 +1,7 @@
 """One step of the state and of a frame of tangents, for any cell, and its adjoint."""
 
+import functools
+
 import tensorflow as tf
 
 from keras_floss.utils.shapes import extent
@@ -22,11 +24,7 @@ def push(step, weights, inputs, states, frame):
     Returns:
         `(F(x, s), J·q for each tangent)`, shaped like `states` and `frame`.
     """
-
-    def forward(*sources):
-        return _push(step, *sources)
-
-    new, pushed = _run(step, forward, weights, inputs, states, frame)
+    new, pushed = _run(step, _push, weights, inputs, states, frame)
     return _like(states, new), _like(frame, pushed)
 
 
@@ -38,12 +36,10 @@ def pull(step, weights, inputs, states, frame, d_states, d_frame, variables=()):
         `step` reads besides its weights.
     """
 
-    def adjoint(*arguments):
+    def adjoint(step, *arguments):
         *sources, d_states, d_frame = arguments
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(sources)
-            for v in variables:
-                tape.watch(v)
+            tape.watch([*sources, *variables])
             targets = _push(step, *sources)
         cotangents = d_states, d_frame
         gradients = tape.gradient(targets, (sources, list(variables)), cotangents, ZERO)
@@ -67,7 +63,8 @@ def _push(step, *sources):
 
 
 def _run(step, function, *arguments):
-    """`function(*arguments)`, which takes a push of `step`."""
+    """`function(step, *arguments)`, which takes a push of `step`."""
+    function = functools.partial(function, step)
     if not _vectorises(step) or not compiled_by_xla():
         return function(*arguments)
     # Where XLA compiles, vectorized_map makes a function of its own, and out of the

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_floss.flow.checkpoints import settle_memory_limit
 from keras_floss.flow.frame import initial_frame
-from keras_floss.flow.schedule import Schedule, make_schedule
+from keras_floss.flow.schedule import make_schedule
 from keras_floss.flow.tangent_flow import tangent_flow
 from keras_floss.recurrent.noise import with_noise
 from keras_floss.recurrent.trajectory import Trajectory
@@ -30,18 +30,6 @@ class Spectrum(typing.NamedTuple):
     log_condition: tf.Tensor
 
 
-class FlowArguments(typing.NamedTuple):
-    """The arguments of `tangent_flow`, which describes them."""
-
-    step: typing.Callable
-    weights: list
-    inputs: tf.Tensor
-    states: list
-    frame: tf.Tensor
-    schedule: Schedule
-    memory_limit: float
-
-
 def flow_arguments(
     trajectory: Trajectory,
     k=None,
@@ -53,13 +41,13 @@ def flow_arguments(
     memory_limit=None,
     orthonormalization="auto",
 ):
-    """A `Trajectory` and its settings as `FlowArguments`; raises for bad settings.
+    """A `Trajectory` and its settings as the arguments of `tangent_flow`, by name.
 
     `frame`, `(k, D)`, stands for a `k` and a `seed` that are not to be in the trace; the
     noise is then that of `seed`, a scalar tensor.
     `warmup` may be a scalar tensor where the number of steps is known only at run time,
     and `qr_interval` where it is chosen at run time. `redraw`, an int or a scalar tensor:
-    another number, other noise in a noisy cell.
+    another number, other noise in a noisy cell. Raises ValueError for bad settings.
     """
     step, inputs, states, mask = with_noise(trajectory, seed, redraw)
     if not tf.is_tensor(warmup):
@@ -68,28 +56,28 @@ def flow_arguments(
     if frame is None:
         k = check_k(k, step.dim, step.name)
         frame = tf.constant(initial_frame(k, step.dim, seed), step.dtype)
-    return FlowArguments(
-        step,
-        step.values(),
-        tf.transpose(inputs, (1, 0, 2)),
-        states,
-        tf.broadcast_to(frame, (extent(inputs, 0), *frame.shape)),
-        make_schedule(
+    return {
+        "step": step,
+        "weights": step.values(),
+        "inputs": tf.transpose(inputs, (1, 0, 2)),
+        "states": states,
+        "frame": tf.broadcast_to(frame, (extent(inputs, 0), *frame.shape)),
+        "schedule": make_schedule(
             extent(inputs, 1),
             None if mask is None else tf.transpose(mask),
             warmup,
             qr_interval,
             orthonormalization,
         ),
-        settle_memory_limit(memory_limit),
-    )
+        "memory_limit": settle_memory_limit(memory_limit),
+    }
 
 
 def trajectory_spectrum(trajectory, k=None, **settings):
     """The `Spectrum` of a `Trajectory`; the settings are those of `flow_arguments`."""
     arguments = flow_arguments(trajectory, k, **settings)
-    stretch, lost, condition = tangent_flow(*arguments)
-    counted = tf.broadcast_to(arguments.schedule.steps, (extent(stretch, 0),))
+    stretch, lost, condition = tangent_flow(**arguments)
+    counted = tf.broadcast_to(arguments["schedule"].steps, (extent(stretch, 0),))
     steps = tf.cast(tf.maximum(counted, 1), stretch.dtype)[:, None]
     exponents = tf.where(lost, tf.cast(-np.inf, stretch.dtype), stretch / steps)
     nan = tf.cast(np.nan, stretch.dtype)

@@ -65,13 +65,6 @@ class Cotangents(typing.NamedTuple):
     weights: list
     variables: list
 
-    @classmethod
-    def none(cls, states, frame, weights, variables):
-        """Zeros, shaped like what they are cotangents of."""
-        return cls(
-            *tf.nest.map_structure(tf.zeros_like, (states, frame, weights, variables))
-        )
-
 
 def forward_sweep(step, weights, inputs, states, frame, schedule, origin=None):
     """State and frame along the sequence, as a `Record`.
@@ -85,19 +78,16 @@ def forward_sweep(step, weights, inputs, states, frame, schedule, origin=None):
     def one_step(t, states, frame, origin, past_states, past_frames, past_inverses):
         past_states = [a.write(t, s) for a, s in zip(past_states, states, strict=True)]
         past_frames = past_frames.write(t, frame)
-        new, pushed = push(step, weights, inputs[t], states, frame)
-        states = select(schedule, schedule.valid[t], new, states)
-        tangents = select(schedule, schedule.valid[t], pushed, frame)
+        pushed = push(step, weights, inputs[t], states, frame)
+        states, tangents = select(schedule, schedule.valid[t], pushed, (states, frame))
+        without_qr = tangents, identity, origin
 
         def with_qr():
             algorithm, seldom = schedule.orthonormalization, schedule.seldom
             q, inverse = orthonormalise(tangents, origin, algorithm, seldom)
-            new, old = (q, inverse, q), (tangents, identity, origin)
-            return tuple(select(schedule, schedule.qr[t], list(new), list(old)))
+            return select(schedule, schedule.qr[t], (q, inverse, q), without_qr)
 
-        frame, inverse, origin = at_qr_step(
-            schedule, t, with_qr, lambda: (tangents, identity, origin)
-        )
+        frame, inverse, origin = at_qr_step(schedule, t, with_qr, lambda: without_qr)
         return (
             t + 1,
             states,
@@ -151,9 +141,9 @@ def backward_sweep(step, weights, inputs, record, d_log, schedule, end, variable
 
         valid, before = schedule.valid[t], record.frames[t]
         # A masked step is the identity map: nothing goes into the cell.
-        none = tf.zeros_like
-        d_new = select(schedule, valid, after.states, [none(d) for d in after.states])
-        d_pushed = select(schedule, valid, d_tangents, none(d_tangents))
+        d_after = after.states, d_tangents
+        nothing = tf.nest.map_structure(tf.zeros_like, d_after)
+        d_new, d_pushed = select(schedule, valid, d_after, nothing)
         states = [s[t] for s in record.states]
         (d_weights, d_input, d_states, d_frame), d_variables = pull(
             step, weights, inputs[t], states, before, d_new, d_pushed, variables
@@ -179,7 +169,7 @@ def array(inputs, *shape):
 
 
 def select(schedule, flags, new, old):
-    """`new` for the sequences whose flag is set, else `old`: tensors, or lists of them.
+    """`new` for the sequences whose flag is set, else `old`: tensors, or nests of them.
 
     Without a mask all sequences are alike, and it is `new`.
     """

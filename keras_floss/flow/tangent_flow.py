@@ -47,7 +47,8 @@ def tangent_flow(step, weights, inputs, states, frame, schedule, memory_limit):
         def gradient(d_stretch, *_, variables=()):
             d_log = tf.where(counted & ~gone, d_stretch, zero)
             # The loss does not depend on the frame and the state after the last step.
-            end = Cotangents.none(states, frame, weights, list(variables))
+            ends = Cotangents(states, frame, weights, list(variables))
+            end = tf.nest.map_structure(tf.zeros_like, ends)
             d_inputs, d = backward(
                 step, weights, inputs, record, d_log, schedule, end, variables
             )

@@ -23,20 +23,19 @@ def step_jacobians(trajectory):
         the cell (LSTM: h, then c); column j is the derivative with respect to variable j
         of the old state. The identity at a masked step.
     """
-    step, weights, inputs, states, _, schedule, _ = flow_arguments(trajectory)
+    flow = flow_arguments(trajectory)
+    step, schedule, inputs = flow["step"], flow["schedule"], flow["inputs"]
     dim = step.dim
     identity = tf.eye(dim, batch_shape=[extent(inputs, 1)], dtype=inputs.dtype)
 
     def one_step(t, states, past):
-        new, tangents = push(step, weights, inputs[t], states, identity)
-        valid = schedule.valid[t]
-        states = select(schedule, valid, new, states)
-        tangents = select(schedule, valid, tangents, identity)
+        pushed = push(step, flow["weights"], inputs[t], states, identity)
+        states, tangents = select(schedule, schedule.valid[t], pushed, (states, identity))
         # A tangent is a row of a frame, but a column of the Jacobian.
         return t + 1, states, past.write(t, tf.linalg.matrix_transpose(tangents))
 
     time = extent(inputs, 0)
-    start = (0, states, array(inputs, dim, dim))
+    start = (0, flow["states"], array(inputs, dim, dim))
     _, _, past = tf.while_loop(lambda t, *_: t < time, one_step, start)
     return tf.transpose(past.stack(), (1, 0, 2, 3))
 
@@ -100,15 +99,8 @@ def lstm_jacobian_paths(
             "`keras_floss.layers.HDetachLSTM` or a `keras.layers.LSTMCell`. "
             f"Received: {rnn!r}"
         )
-    jacobians = call_traced(
-        _jacobians, rnn, inputs, initial_state, mask, k=None, warmup=0, qr_interval=1
-    )
-    rest = np.array(jacobians)
+    rest = np.array(call_traced(step_jacobians, rnn, inputs, initial_state, mask))
     cell = rest.copy()
     cell[..., : lstm.units] = 0
     rest[..., lstm.units :] = 0
     return LSTMJacobianPaths(cell, rest)
-
-
-def _jacobians(trajectory, **_):
-    return step_jacobians(trajectory)

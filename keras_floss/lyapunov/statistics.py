@@ -146,8 +146,9 @@ def lyapunov_statistics(
     steps = np.cumsum(counted, axis=1)
     running = _running(stretch, steps, measured)
     exponents = running[:, -1]
+    lost &= measured[..., None]
     # With a QR at every step it is the dynamics that take a direction away.
-    lost_between = qr_interval > 1 and (lost & measured[..., None]).any()
+    lost_between = qr_interval > 1 and lost.any()
     if lost_between or (condition * rounding > TOLERANCE).any():
         warnings.warn(
             "Between two QRs the tangents came near to parallel (condition "
@@ -179,7 +180,7 @@ def lyapunov_statistics(
         entropy_rate=np.array([np.sum(np.maximum(e, 0.0)) for e in exponents]),
         condition=condition,
         degrees_of_freedom=freedom,
-        lost=_times_lost(lost, measured),
+        lost=np.where(measured.any(axis=1, keepdims=True), lost.sum(axis=1), np.nan),
     )
 
 
@@ -198,19 +199,13 @@ def kaplan_yorke(exponents, dim):
 def _sweep(trajectory, **settings):
     """Stretch and lost rank by step `(batch, time, k)`, counted steps and QRs, D."""
     arguments = flow_arguments(trajectory, **settings)
-    stretch, lost = (tf.transpose(x, (1, 0, 2)) for x in stretch_by_step(*arguments))
-    schedule = arguments.schedule
+    stretch, lost = (tf.transpose(x, (1, 0, 2)) for x in stretch_by_step(**arguments))
+    schedule = arguments["schedule"]
     counted, measured = (
         tf.broadcast_to(tf.transpose(x), tf.shape(stretch)[:2])
         for x in (schedule.counted, schedule.counted & schedule.qr)
     )
     return stretch, lost, counted, measured, trajectory.map.dim
-
-
-def _times_lost(lost, measured):
-    """`(batch, k)`, the number of counted QRs at which a direction was lost."""
-    times = (lost & measured[..., None]).sum(axis=1)
-    return np.where(measured.any(axis=1)[:, None], times, np.nan)
 
 
 def _condition(stretch, lost, measured):
