@@ -114,7 +114,7 @@ def lyapunov_exponents(
         [Vogt et al., 2022](https://arxiv.org/abs/2010.09846), on RNNs.
     """
     exponents = call_traced(
-        _exponents,
+        trajectory_spectrum,
         rnn,
         inputs,
         initial_state,
@@ -125,7 +125,7 @@ def lyapunov_exponents(
         seed=seed,
         memory_limit=memory_limit,
         orthonormalization=orthonormalization,
-    )
+    ).exponents
     if tf.executing_eagerly() and np.isnan(exponents).all(axis=-1).any():
         warnings.warn(
             "At least one sequence has NaN exponents: it has no valid step after the "
@@ -133,7 +133,3 @@ def lyapunov_exponents(
             stacklevel=2,
         )
     return exponents
-
-
-def _exponents(trajectory, **settings):
-    return trajectory_spectrum(trajectory, **settings).exponents

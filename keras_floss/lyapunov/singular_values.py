@@ -86,10 +86,9 @@ def jacobian_singular_values(
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306), on the long-term
         Jacobian; those of the algorithm are in keras_floss/lyapunov/product.py
     """
-    values = _long_term(
+    return _long_term(
         "jacobian_singular_values", rnn, inputs, horizon, k, initial_state, mask, warmup
     )
-    return _as_asked(values, horizon)
 
 
 class ConditionNumber(typing.NamedTuple):
@@ -173,21 +172,22 @@ def condition_number(
         memory_limit=memory_limit,
         orthonormalization=orthonormalization,
     )
-    exponents = np.array(spectrum.exponents, "float64")[:, None]
-    steps = spectrum.counted[:, None] if horizon is None else np.atleast_1d(horizon)
+    exponents = np.array(spectrum.exponents, "float64")
+    if values.ndim == 3:
+        exponents = exponents[:, None]
+    steps = np.array(spectrum.counted if horizon is None else horizon)[..., None]
     with np.errstate(invalid="ignore"):  # −∞ − −∞, where all rank was lost
         measured = values[..., :1] - values
-        predicted = (exponents[..., :1] - exponents) * np.array(steps)[..., None]
-    return ConditionNumber(*(_as_asked(x, horizon) for x in (measured, predicted)))
-
-
-def _as_asked(values, horizon):
-    """`(batch, horizons, k)`, without the axis of the horizons where one was asked for."""
-    return values if np.ndim(horizon) else values[:, 0]
+        predicted = (exponents[..., :1] - exponents) * steps
+    return ConditionNumber(measured, predicted)
 
 
 def _long_term(name, rnn, inputs, horizon, k, initial_state, mask, warmup):
-    """`(batch, horizons, k)` logarithms of singular values, checked and warned of."""
+    """Logarithms of singular values, checked and warned of.
+
+    Returns:
+        `(batch, horizons, k)`, or `(batch, k)` where one horizon was asked for.
+    """
     check_eager(name)
     horizons = _check_horizon(horizon)
     jacobians, steps = call_traced(
@@ -198,7 +198,6 @@ def _long_term(name, rnn, inputs, horizon, k, initial_state, mask, warmup):
         mask,
         k=k,
         warmup=warmup,
-        qr_interval=1,
         last=max(horizons, default=None),
     )
     values, converged = log_singular_values(
@@ -219,7 +218,7 @@ def _long_term(name, rnn, inputs, horizon, k, initial_state, mask, warmup):
             "not finite.",
             stacklevel=3,
         )
-    return values
+    return values if np.ndim(horizon) else values[:, 0]
 
 
 def _check_horizon(horizon):
@@ -234,13 +233,13 @@ def _check_horizon(horizon):
     return [int(one) for one in horizons]
 
 
-def _jacobians(trajectory, k, warmup, qr_interval, last):
+def _jacobians(trajectory, k, warmup, last):
     """The first `last` step Jacobians after the warm-up, and the number of valid ones."""
     # Noise is drawn before steps are cut and sorted, as it is for the exponents.
     step, inputs, states, mask = with_noise(trajectory)
     check_k(k, step.dim, step.name)
     time = inputs.shape[1]
-    check_schedule(warmup, qr_interval, time)
+    check_schedule(warmup, 1, time)
     if last is not None and last > time - warmup:
         raise ValueError(
             f"`horizon` must be an integer from 1 to {time - warmup}, the number of time "

@@ -11,8 +11,6 @@ References:
     emcee, `autocorr.integrated_time` (runs of fifty autocorrelation times).
 """
 
-import typing
-
 import numpy as np
 
 # Sokal's window; and blocks of so many autocorrelation times miss a tenth of the variance
@@ -23,14 +21,6 @@ TIMES = 5
 BLOCKS = 10
 # With fewer Student's t is too wide to be of use.
 FEWEST_BLOCKS = 4
-
-
-class StandardError(typing.NamedTuple):
-    """Of a mean: `error`, its degrees of freedom, and whether the blocks fit the run."""
-
-    error: float
-    degrees_of_freedom: float
-    fits: bool
 
 
 def standard_error(values, steps, blocks=None, constant=1e-8):
@@ -45,11 +35,12 @@ def standard_error(values, steps, blocks=None, constant=1e-8):
             constant has settled, and no memory is looked for in it.
 
     Returns:
-        A `StandardError`; NaN where a value is not finite or there are fewer than blocks.
+        The error, its degrees of freedom, and whether the blocks fit the run. The former
+        two are NaN where a value is not finite or there are fewer than blocks.
     """
     n = len(values)
     if n < (blocks or FEWEST_BLOCKS) or not np.isfinite(values).all():
-        return StandardError(np.nan, np.nan, True)
+        return np.nan, np.nan, True
     # Stretches may be of different lengths: what counts is what they leave of the mean.
     rest = values - np.diff(steps, prepend=0) * (values.sum() / steps[-1])
     if rest[n // 2 :].std() <= constant:
@@ -60,7 +51,7 @@ def standard_error(values, steps, blocks=None, constant=1e-8):
     blocks = blocks or min(max(most, FEWEST_BLOCKS), BLOCKS)
     sums = np.add.reduceat(rest, np.arange(blocks) * n // blocks)
     error = np.sqrt(np.sum(sums**2) * blocks / (blocks - 1)) / steps[-1]
-    return StandardError(error, blocks - 1, fits)
+    return error, blocks - 1, fits
 
 
 def autocorrelation_time(values):

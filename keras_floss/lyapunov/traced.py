@@ -1,7 +1,5 @@
 """Calls from eager code, traced once per layer, shape, dtype, options and configuration."""
 
-import functools
-
 import tensorflow as tf
 
 from keras_floss.flow.checkpoints import settle_memory_limit
@@ -24,13 +22,13 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
             a `seed` among these it also takes a `frame` in place of `k`, and a tensor as
             `seed`, which is then that of the noise.
         rnn, inputs, initial_state, mask: as in `lyapunov_exponents`.
-        **settings: `k`, `warmup`, `qr_interval` and others. Where there is a
-            `memory_limit` among these there is an `orthonormalization` as well.
+        **settings: `k`, `warmup`, `qr_interval` and others, if any. Where there is a `seed`
+            among these there is a `k`, and with a `memory_limit` an `orthonormalization`.
     """
     # Before a trace is looked up, where True equals 1 and 2.0 equals 2.
-    if settings["k"] is not None:
+    if settings.get("k") is not None:
         check_positive_int("k", settings["k"])
-    check_schedule(settings["warmup"], settings["qr_interval"])
+    check_schedule(settings.get("warmup", 0), settings.get("qr_interval", 1))
     if "memory_limit" in settings:
         settings["memory_limit"] = settle_memory_limit(settings["memory_limit"])
         check_orthonormalization(settings["orthonormalization"])
@@ -45,14 +43,13 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
         seed = settings.pop("seed")
         frame = tf.constant(initial_frame(k, step.dim, seed), step.dtype)
         arguments[-2:] = frame, noise_seed(seed)
-    call = functools.partial(_call, function, rnn, settings)
+
+    def call(inputs, initial_state, mask, frame, seed):
+        drawn = {} if frame is None else {"frame": frame, "seed": seed}
+        trajectory = as_trajectory(rnn, inputs, initial_state, mask)
+        return function(trajectory, **settings, **drawn)
+
     # No fingerprint knows for certain what a function reads.
     if is_function(rnn) or not hasattr(rnn, "__dict__"):
         return tf.function(call, autograph=False)(*arguments)
     return call_kept(rnn, (function, *settings.items()), call, arguments)
-
-
-def _call(function, rnn, settings, inputs, initial_state, mask, frame, seed):
-    if frame is not None:
-        settings = {**settings, "frame": frame, "seed": seed}
-    return function(as_trajectory(rnn, inputs, initial_state, mask), **settings)
