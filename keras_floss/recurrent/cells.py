@@ -67,8 +67,11 @@ class CellMap:
             self.shapes = [tuple(s.shape[1:]) for s in keras.tree.flatten(start)]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         self.dim = sum(self.sizes)
-        is_float = keras.backend.is_float_dtype
-        self._weights = [v for v in getattr(cell, "variables", []) if is_float(v.dtype)]
+        self._weights = [
+            v
+            for v in getattr(cell, "variables", [])
+            if keras.backend.is_float_dtype(v.dtype)
+        ]
         # Keras gives stacked cells its default policy, whatever that of the cells in them.
         dtypes = [v.dtype for v in self._weights] or [
             getattr(cell, "variable_dtype", "float32")
@@ -87,9 +90,7 @@ class CellMap:
         self._kwargs = {"training": False} if takes_training else {}
         layers = self._layers()
         self.vectorizes = bool(layers) and all(map(_vectorizes, layers))
-        self.variables = None
-        self.noisy = None
-        self.output_is_state = None
+        self.variables = self.noisy = self.output_is_state = None
 
     def trace(self, inputs):
         """Finds out what a step on such inputs, `(batch, ..., features)`, depends on."""
@@ -163,22 +164,20 @@ class CellMap:
         """For the length of the block the cell computes in `dtype`, sublayers too."""
         # `cell(x, s)` would run in half precision under a mixed policy, and
         # stacked cells re-enter it for each of their cells.
-        changes = []
-        for layer in self._layers():
-            if layer.dtype_policy.compute_dtype != self.dtype:
-                changes.append((layer, "dtype_policy", keras.DTypePolicy(self.dtype)))
-            for name in ACTIVATIONS:
-                function = getattr(layer, name, None)
-                if callable(function) and function in PRECISE:
-                    changes.append((layer, name, PRECISE[function]))
-        old = [getattr(layer, name) for layer, name, _ in changes]
-        try:
-            for layer, name, new in changes:
-                setattr(layer, name, new)
-            yield
-        finally:
-            for (layer, name, _), value in zip(changes, old, strict=True):
+        with contextlib.ExitStack() as restored:
+
+            def change(layer, name, value):
+                restored.callback(setattr, layer, name, getattr(layer, name))
                 setattr(layer, name, value)
+
+            for layer in self._layers():
+                if layer.dtype_policy.compute_dtype != self.dtype:
+                    change(layer, "dtype_policy", keras.DTypePolicy(self.dtype))
+                for name in ACTIVATIONS:
+                    function = getattr(layer, name, None)
+                    if callable(function) and function in PRECISE:
+                        change(layer, name, PRECISE[function])
+            yield
 
     def _layers(self):
         """The cell and its sublayers, where it is a Keras layer."""

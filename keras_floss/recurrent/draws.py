@@ -5,6 +5,7 @@ import functools
 import re
 import typing
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -82,7 +83,7 @@ class Draw(typing.NamedTuple):
         if self.axis is None:
             numbers = numbers[None]
         else:
-            numbers = _move_axis(numbers, self.axis + 1, 0)
+            numbers = keras.ops.moveaxis(numbers, self.axis + 1, 0)
         batch, time = extent(numbers, 0), extent(numbers, 1)
         return tf.reshape(numbers, (batch, time, self.columns))
 
@@ -92,7 +93,8 @@ class Draw(typing.NamedTuple):
         if self.axis is None:
             return tf.reshape(numbers[0], self.shape)
         rest = [n for i, n in enumerate(self.shape) if i != self.axis]
-        return _move_axis(tf.reshape(numbers, (extent(numbers, 0), *rest)), 0, self.axis)
+        numbers = tf.reshape(numbers, (extent(numbers, 0), *rest))
+        return keras.ops.moveaxis(numbers, 0, self.axis)
 
 
 def draws_in(graph):
@@ -185,20 +187,10 @@ def _constant_seed(seed):
         return None
     if given:
         raise CannotReplace("by a seed that is no constant and no generator's")
-    return _evaluate(seed)
-
-
-def _evaluate(tensor):
-    """The value of a tensor that is made of constants."""
+    # Made of constants alone, so it has a value.
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        tf.import_graph_def(tensor.graph.as_graph_def(), name="")
-        return session.run(tensor.name)
-
-
-def _move_axis(x, source, target):
-    order = list(range(x.shape.rank))
-    order.insert(target, order.pop(source))
-    return tf.transpose(x, order)
+        tf.import_graph_def(seed.graph.as_graph_def(), name="")
+        return session.run(seed.name)
 
 
 @contextlib.contextmanager

@@ -14,12 +14,10 @@ from keras_floss.utils.shapes import extent
 
 def fixed_batch(model):
     """`(number of sequences, layer)` of the layer that fixes it, or `(None, None)`."""
-    for state, layer in _stored(model):
-        return state.shape[0], layer
-    for layer in all_layers(model):
-        if isinstance(layer, keras.layers.InputLayer) and layer.batch_shape[0]:
-            return layer.batch_shape[0], layer
-    return None, None
+    fixed = [(state.shape[0], layer) for state, layer in _stored(model)]
+    inputs = [x for x in all_layers(model) if isinstance(x, keras.layers.InputLayer)]
+    fixed += [(x.batch_shape[0], x) for x in inputs if x.batch_shape[0]]
+    return fixed[0] if fixed else (None, None)
 
 
 def fill(inputs, model):

@@ -103,7 +103,12 @@ def record(model, inputs, layers, watch=None):
     except Exception as error:
         check_batch(inputs, model)
         if graph and getattr(model, "run_eagerly", False):
-            raise _not_in_a_graph(model, error) from error
+            raise ValueError(
+                f"The model `{model.name}` is compiled with `run_eagerly=True`, but its "
+                "exponents and gradients are computed in a graph: what its layers do in "
+                "`call` must be TensorFlow or `keras.ops`, without `.numpy()`, or stand in "
+                f"a `tf.py_function`. What failed: {error}"
+            ) from error
         raise
     result = {}
     for name, layer in layers.items():
@@ -119,15 +124,6 @@ def record(model, inputs, layers, watch=None):
                 for name, runs in result.items()
             }
     return result, outputs
-
-
-def _not_in_a_graph(model, error):
-    return ValueError(
-        f"The model `{model.name}` is compiled with `run_eagerly=True`, but its exponents "
-        "and gradients are computed in a graph: what its layers do in `call` must be "
-        "TensorFlow or `keras.ops`, without `.numpy()`, or stand in a `tf.py_function`. "
-        f"What failed: {error}"
-    )
 
 
 def _check_reached(name, calls, graph):
@@ -168,16 +164,15 @@ _local = threading.local()
 
 @contextlib.contextmanager
 def _recording(layers, watch):
-    calls = []
     before = vars(_local).copy()
-    _local.calls, _local.watch, _local.states = calls, watch, {}
+    _local.calls, _local.watch, _local.states = [], watch, {}
     with _lock:
         for layer in layers:
             if id(layer) not in _patched:
                 _patched[id(layer)] = [0, _patch(layer)]
             _patched[id(layer)][0] += 1
     try:
-        yield calls
+        yield _local.calls
     finally:
         vars(_local).clear()
         vars(_local).update(before)
