@@ -15,7 +15,7 @@ from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.callbacks.monitor_pictures import pictures
 from keras_floss.callbacks.update_clock import make_clock
 from keras_floss.diagnostics.gradient_norms import gradient_norms
-from keras_floss.diagnostics.task_gradient import input_gradient
+from keras_floss.diagnostics.task_gradient import in_inputs, task_gradient
 from keras_floss.flossing.engine import Flosser
 from keras_floss.flossing.flossing import UNSET, Flossing, override, takes_flossing
 from keras_floss.recurrent.fixed_batch import fixed_batch
@@ -195,7 +195,7 @@ class LyapunovMonitor(FreshStart):
     def _input_gradient(self) -> dict[str, float]:
         if len(self.data) == 1:
             return {}
-        ends = input_gradient(self.model, self.data, self.flossing.layers)
+        ends = task_gradient(in_inputs, self.model, self.data, self.flossing.layers)
         values = {}
         for name, (first, last) in ends.items():
             prefix = f"{name}/" if len(ends) > 1 else ""

@@ -1,5 +1,9 @@
 """Gradients of a task's loss, back through time."""
 
-from keras_floss.diagnostics.gradient_norms import GradientNorms as GradientNorms
-from keras_floss.diagnostics.gradient_norms import KernelGradient as KernelGradient
-from keras_floss.diagnostics.gradient_norms import gradient_norms as gradient_norms
+from keras_floss.diagnostics.gradient_norms import (
+    GradientNorms,
+    KernelGradient,
+    gradient_norms,
+)
+
+__all__ = ["GradientNorms", "KernelGradient", "gradient_norms"]

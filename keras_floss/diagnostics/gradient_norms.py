@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_floss.diagnostics.task_gradient import state_gradient
+from keras_floss.diagnostics.task_gradient import in_states, task_gradient
 from keras_floss.recurrent.fixed_batch import build
 from keras_floss.utils.checks import check_dense, check_eager
 from keras_floss.utils.typing import Arrays, Layers
@@ -100,7 +100,7 @@ def gradient_norms(
     )
     if not model.built:
         build(model, x)
-    gradients = state_gradient(model, (x, y, sample_weight), layers)
+    gradients = task_gradient(in_states, model, (x, y, sample_weight), layers)
     return {
         name: GradientNorms(
             norms.numpy(),

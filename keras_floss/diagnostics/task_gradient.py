@@ -12,6 +12,8 @@ import contextlib
 import functools
 import math
 import typing
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -23,50 +25,30 @@ from keras_floss.utils.traces import call_kept
 from keras_floss.utils.typing import Layers
 
 
-def input_gradient(
-    model: keras.Model, data: tuple, layers: Layers | None = None
-) -> dict[str, list[tf.Tensor]]:
-    """The gradient of the task's loss in the inputs of recurrent layers, at both ends.
-
-    `gradient_norms` has it in the states, at every step.
+def task_gradient(
+    where: Callable[..., dict[str, Any]],
+    model: keras.Model,
+    data: tuple,
+    layers: Layers | None = None,
+) -> dict[str, Any]:
+    """The gradient of the task's loss at recurrent layers.
 
     Args:
+        where: `in_inputs` or `in_states`, which describe what comes of it.
         model: a compiled and built `keras.Model`.
         data: `(x, y)` or `(x, y, sample_weight)`, tensors.
         layers: names or layers. Defaults to None, all of them.
-
-    Returns:
-        `{layer name: [first, last]}`: its norm at the first and at the last valid step of
-        each sequence, over all sequences together. Of a layer that runs several times, the
-        mean over the runs.
     """
-    return _traced(_input_gradient, model, data, layers)
-
-
-def state_gradient(model, data, layers=None):
-    """The gradient of the task's loss in the states of recurrent layers, at every step.
-
-    The arguments are those of `input_gradient`.
-
-    Returns:
-        `{layer name: (norms, cell share or None, {path: gradient of the kernel})}` as
-        tensors; see `GradientNorms`. Of a layer that runs several times there are several.
-    """
-    return _traced(_state_gradient, model, data, layers)
-
-
-def _traced(function, model, data, layers):
-    """`function(model, {name: layer}, *data)` in graph mode."""
     if not model.compiled:
         raise ValueError(
             f"The model `{model.name}` has no loss: compile it before its gradients are "
             "looked at."
         )
     layers = choose_layers(recurrent_layers(model), layers)
-    call = functools.partial(function, model, layers)
+    call = functools.partial(where, model, layers)
     with _unchanged_metrics(model):
         # Traced anew after each `compile`, which makes a new loss.
-        return call_kept(model, (function, *layers), call, data, compiled_loss(model))
+        return call_kept(model, (where, *layers), call, data, compiled_loss(model))
 
 
 @contextlib.contextmanager
@@ -117,8 +99,17 @@ def _at_calls(model, layers, x, y, sample_weight=None):
     }, d_kernels
 
 
-def _input_gradient(model, layers, *data):
-    result = {}
+def in_inputs(
+    model: keras.Model, layers: dict[str, keras.layers.RNN], *data: Any
+) -> dict[str, list[tf.Tensor]]:
+    """The gradient in the inputs of layers, at both ends.
+
+    Returns:
+        `{layer name: [first, last]}`: its norm at the first and at the last valid step of
+        each sequence, over all sequences together. Of a layer that runs several times, the
+        mean over the runs.
+    """
+    result: dict = {}
     for name, runs in _at_calls(model, layers, *data)[0].items():
         ends = [_ends(run.join([d.inputs for d in calls]), run.mask) for run, calls in runs]
         result[name] = [sum(norms) / len(ends) for norms in zip(*ends, strict=True)]
@@ -133,14 +124,23 @@ def _ends(gradient, mask):
     return [tf.norm(tf.gather(gradient, t, axis=1, batch_dims=1)) for t in (first, last)]
 
 
-def _state_gradient(model, layers, *data):
+def in_states(
+    model: keras.Model, layers: dict[str, keras.layers.RNN], *data: Any
+) -> dict[str, tuple]:
+    """The gradient in the states of layers, at every step.
+
+    Returns:
+        `{layer name: (norms, cell share or None, {path: gradient of the kernel})}` as
+        tensors; see `GradientNorms`. Of a layer that runs several times there are several.
+    """
     recorded, d_kernels = _at_calls(model, layers, *data)
-    result = {}
+    result: dict = {}
     for name, runs in recorded.items():
         result[name] = []
         for run, d_calls in runs:
+            d_outputs, d_states = _by_step(run, d_calls)
             gradients, carried = state_gradients(
-                run.trajectory(), *_by_step(run, d_calls), run.layer.zero_output_for_mask
+                run.trajectory(), d_outputs, d_states, run.layer.zero_output_for_mask
             )
             squares = sum(tf.reduce_sum(g**2, axis=(1, 2)) for g in gradients)
             share = _cell_share(run.layer.cell, carried)
