@@ -13,7 +13,6 @@ from keras_floss.layers.saved_seed import SavedSeed
 from keras_floss.utils.checks import check_positive_int, check_probability
 from keras_floss.utils.typing import Activation, Config, Initializer, LayerKeywords
 
-PATHS = ("h", "c")
 LEVELS = 2**24  # what float32 can count
 
 
@@ -85,7 +84,7 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
     ) -> None:
         check_positive_int("units", units)
         check_probability("detach_rate", detach_rate)
-        if detach not in PATHS:
+        if detach not in ("h", "c"):
             raise ValueError(
                 f"`detach` must be 'h', or 'c' for the control experiment. Received: "
                 f"{detach!r}"
@@ -118,7 +117,11 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
         self, inputs: tf.Tensor, states: Sequence[tf.Tensor], training: bool = False
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         if training:
-            inputs, blocked = self._split(inputs)
+            features = self.kernel.shape[0]
+            if inputs.shape[-1] == features + 1:  # the last column says so
+                inputs, blocked = inputs[:, :features], inputs[:, features:] > 0
+            else:
+                blocked = self.draw(1)
             h, c = states
             if self.detach == "h":
                 h = ops.where(blocked, ops.stop_gradient(h), h)
@@ -126,13 +129,6 @@ class HDetachLSTMCell(keras.layers.LSTMCell):
                 c = ops.where(blocked, ops.stop_gradient(c), c)
             states = [h, c]
         return super().call(inputs, states, training=training)
-
-    def _split(self, inputs):
-        """Inputs, and whether this step is blocked, which may be their last column."""
-        features = self.kernel.shape[0]
-        if inputs.shape[-1] == features + 1:
-            return inputs[:, :features], inputs[:, features:] > 0
-        return inputs, self.draw(1)
 
     def get_config(self) -> Config:
         return {

@@ -25,12 +25,10 @@ class OwnCellRNN(keras.layers.RNN):
         return self.cell.units
 
     def get_config(self) -> Config:
-        own = self.cell.get_config()
-        for key in ("name", "trainable", "dtype"):
-            own.pop(key)
-        config = super().get_config()
+        # The name and the dtype are the layer's, not the cell's.
+        config = {**self.cell.get_config(), **super().get_config()}
         del config["cell"]
-        return {**config, **own}
+        return config
 
     @classmethod
     def from_config(cls, config: Config) -> "OwnCellRNN":
