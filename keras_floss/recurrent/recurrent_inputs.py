@@ -73,7 +73,8 @@ def recurrent_inputs(
     x = keras.layers.Embedding(1000, 32, mask_zero=True)(inputs)
     x = keras.layers.LSTM(64, name="memory")(x)
     model = keras.Model(inputs, keras.layers.Dense(1)(x))
-    memory = keras_floss.recurrent_inputs(model, x_batch)["memory"]
+    words = keras.random.randint((4, 300), 1, 1000)
+    memory = keras_floss.recurrent_inputs(model, words)["memory"]
     keras_floss.lyapunov_statistics(**memory._asdict(), k=8)
     ```
     """
