@@ -188,6 +188,7 @@ def test_train_writes_what_it_did(tmp_path, capsys):
     assert all(np.any(a != b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 def test_a_run_repeats_itself_and_arms_start_alike():
     first, again = (run(Configuration.of(**SMALL), verbose=0) for _ in range(2))
     assert first.history == again.history

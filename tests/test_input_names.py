@@ -31,6 +31,7 @@ def expected(net):
     return lyapunov_exponents(net.get_layer("rnn"), x).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [NAMES, NAMES[::-1]], ids=["as given", "turned round"])
 @pytest.mark.parametrize("structure", ["list", "dict"])
 def test_every_entrance_matches_inputs_by_name(structure, names):

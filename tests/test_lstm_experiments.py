@@ -77,6 +77,7 @@ def test_the_arms_start_from_the_same_weights():
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_any_network_is_flossed_at_any_time():
     during = {"updates": 100, "flossing_every": 40, "flossing_times": 2}
     knobs = {**SMALL, **during, "network": "lstm", "flossing": "periodic"}

@@ -164,6 +164,7 @@ def exponents_of(capsys, model, file):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "flossing"])
 @pytest.mark.parametrize("structure", ["list", "dict"])
 def test_arrays_are_matched_by_name_in_whatever_order(structure, wrapped, tmp_path, capsys):
@@ -315,6 +316,7 @@ def test_a_picture_that_cannot_be_written_is_said_before_the_work(
     assert re.search(words, line)
 
 
+@pytest.mark.slow
 def test_a_picture_has_the_name_that_was_asked_for(saved, tmp_path, capsys):
     for name in ("spectrum", "spectrum.pdf"):
         printed(capsys, saved[0], "--data", saved[1], "--k=1", f"--plot={tmp_path / name}")

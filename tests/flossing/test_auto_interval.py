@@ -98,6 +98,7 @@ def test_a_frame_that_degenerates_is_noticed_and_the_pass_repeated(jit_compile):
     assert np.linalg.norm(bad[3] - wanted[3]) > 0.1 * np.linalg.norm(wanted[3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_every_step_of_a_preflossing_is_right(jit_compile):
     # While its spectrum is still wide, too: that is where a QR too few costs most.
@@ -117,6 +118,7 @@ def test_every_step_of_a_preflossing_is_right(jit_compile):
     assert intervals[-1] > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM"])
 def test_right_for_the_layers_of_keras(kind):
     keras.utils.set_random_seed(0)

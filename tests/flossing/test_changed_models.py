@@ -118,6 +118,7 @@ def test_an_option_of_the_flossing_optimizer():
     assert sum(np.sum(d**2) for d in moved) <= (0.1 * 1.001e-3) ** 2
 
 
+@pytest.mark.slow
 def test_a_monitor_sees_a_changed_activation():
     def watched(change_first):
         model = make_model(keras.Model)

@@ -103,6 +103,7 @@ def test_nearly_dependent_tangents_have_an_orthonormal_frame(way, xla, dtype, si
     np.testing.assert_allclose(found[2], right[2], rtol=10 * eps / sine)
 
 
+@pytest.mark.slow
 @ways
 @modes
 @pytest.mark.parametrize("lost", [(0,), (1,), (5,), (0, 1, 4), (0, 1, 2, 3, 4, 5)], ids=str)

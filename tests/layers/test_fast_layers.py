@@ -325,6 +325,7 @@ def test_files(kind, tmp_path):
     assert type(again.layers[0]) is KINDS[kind][0]
 
 
+@pytest.mark.slow
 @every_kind
 @in_both_modes
 def test_training_in_fit(kind, jit_compile):

@@ -88,6 +88,7 @@ def assert_same(ours, theirs):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", EACH)
 def test_a_restored_run_ends_as_the_unbroken_one(form, tmp_path):
     unbroken = run(form, tmp_path)
@@ -113,6 +114,7 @@ def test_a_killed_run_ends_as_the_unbroken_one(tmp_path):
     assert_same(run("layer", tmp_path), unbroken)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", EACH)
 def test_a_loaded_model_goes_on_as_the_saved_one(form, tmp_path):
     model = make(form)

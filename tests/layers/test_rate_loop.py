@@ -66,6 +66,7 @@ def test_outputs_and_gradients_are_those_of_keras(time, jit_compile):
     assert all(np.abs(g).max() > 1e-3 for g in expected[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("go_backwards", [False, True])
 @pytest.mark.parametrize("zero_output_for_mask", [False, True])
@@ -98,6 +99,7 @@ def test_other_weights(options):
     assert len(ours.trainable_variables) == 2 + ("use_bias" not in options) * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", sorted(f.__name__ for f in ELEMENTWISE))
 def test_elementwise_activations(activation):
     ours, theirs = make_pair(return_sequences=True, activation=activation)

@@ -166,6 +166,7 @@ def test_val_loss_is_that_of_the_task():
     assert history["val_loss"][0] == pytest.approx(task, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
 def test_fit_under_other_dtype_policies(policy):
     model = make_model(5.0, policy=policy)

@@ -148,6 +148,7 @@ def litert(model, folder):
     return (folder / "model.tflite").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [from_keras_model, from_saved_model, litert])
 @pytest.mark.parametrize(
     ("form", "inputs"),

@@ -199,6 +199,7 @@ def in_half_precision():
     return Network(dtype="mixed_float16")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("built", [True, False])
 @pytest.mark.parametrize(
     "make",

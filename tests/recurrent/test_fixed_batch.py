@@ -187,6 +187,7 @@ def test_both_directions_and_stacked_cells():
     model.floss(X, 1, layers="top", verbose=0)
 
 
+@pytest.mark.slow
 def test_under_xla():
     model = FlossingModel(stateful())
     model.compile("adam", "mse", jit_compile=True)

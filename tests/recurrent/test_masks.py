@@ -55,6 +55,7 @@ def test_masks_with_go_backwards():
     np.testing.assert_allclose(exponents, expected, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "qr_interval"), [("left", 1), ("right", 3)])
 def test_gradients_see_no_padding(where, qr_interval):
     layer = make_layer("LSTM")

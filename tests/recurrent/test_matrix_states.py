@@ -61,6 +61,7 @@ def same(pair):
     np.testing.assert_allclose(*pair, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_exponents_and_their_gradient(layers, jit_compile):
     mask = np.arange(8) < np.array([[8], [5]])
@@ -84,6 +85,7 @@ def test_exponents_and_their_gradient(layers, jit_compile):
         same(pair)
 
 
+@pytest.mark.slow
 def test_models_condition_numbers_and_gradients(layers):
     found = []
     for layer in layers:

@@ -130,6 +130,7 @@ def test_recompute_grad(cell):
             function(tf.constant(X))
 
 
+@pytest.mark.slow
 def test_forward_accumulator():
     rnn, x = L.SimpleRNN(3), tf.constant(X)
     rnn.build(X.shape)

@@ -149,6 +149,7 @@ def test_spectra_are_those_on_the_inputs_of_the_layers(case):
         assert found[name].shape == (3, 2)
 
 
+@pytest.mark.slow
 def test_the_layers_are_left_as_they_were():
     net, x, _ = embedding_mask()
     model, layers = compiled(net), recurrent(net)

@@ -89,6 +89,7 @@ def test_calls_that_hand_the_states_on_are_one_trajectory(kind):
     same(spectrum(Steps(layer), warmup=3), spectrum(Whole(layer), warmup=3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_pieces_of_several_steps_with_masks_and_backwards(jit_compile):
     layer = build("gru")
@@ -183,6 +184,7 @@ def test_an_encoder_that_is_its_own_decoder():
     same(found[:, :4], expected["layer"][:, :4])
 
 
+@pytest.mark.slow
 def test_a_stateful_layer_goes_on_from_call_to_call():
     class Again(Steps):
         def call(self, x):

@@ -159,6 +159,7 @@ def test_what_was_looked_at_goes(make):
     assert alive(make) == 0
 
 
+@pytest.mark.slow
 def test_graphs_go_with_their_layers():
     def graphs():
         gc.collect()
