@@ -358,7 +358,7 @@ def test_exponents_and_flossing(kind):
 
 
 def trained_weights(kind):
-    model = make_model(make_pair(kind)[0])
+    model = make_model(make_pair(kind, "float32")[0])
     model.layers[-1].set_weights([np.ones((5, 1)), np.ones(1)])
     model.compile("sgd", "mse", jit_compile=False)
     model.fit(random(4, 11, 2), random(4, 1), batch_size=4, epochs=2, verbose=0)
