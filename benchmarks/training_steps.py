@@ -13,25 +13,13 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
+from rate_rnn import make_step
 
 from keras_floss import layers
 
 KINDS = ("SimpleRNN", "GRU", "LSTM")
 # Batch, time, units.
 SHAPES = [(16, 100, 32), (32, 300, 64), (32, 300, 128), (16, 784, 128), (64, 300, 256)]
-
-
-def make_step(layer, inputs, jit_compile):
-    layer.build(inputs.shape)
-    weights = [v.value for v in layer.trainable_variables]
-
-    @tf.function(jit_compile=jit_compile)
-    def step():
-        with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(layer(inputs, training=True) ** 2)
-        return tape.gradient(loss, weights)
-
-    return step
 
 
 def main():
