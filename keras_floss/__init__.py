@@ -14,7 +14,7 @@ if keras.backend.backend() != "tensorflow":
         "~/.keras/keras.json."
     )
 
-from keras_floss import callbacks, layers, plots, tasks
+from keras_floss import callbacks, initializers, layers, plots, tasks
 from keras_floss._version import __version__
 from keras_floss.diagnostics import GradientNorms, KernelGradient, gradient_norms
 from keras_floss.flossing.flossing import Flossing
@@ -48,6 +48,7 @@ __all__ = [
     "callbacks",
     "condition_number",
     "gradient_norms",
+    "initializers",
     "jacobian_singular_values",
     "layers",
     "lstm_jacobian_paths",

@@ -61,7 +61,7 @@ def test_docstring_example(address):
 
 
 def test_callbacks_layers_and_tasks_have_an_example():
-    rooms = ("callbacks.", "layers.", "tasks.")
+    rooms = ("callbacks.", "initializers.", "layers.", "tasks.")
     without = {address for address, _ in public_api()} - set(EXAMPLES)
     assert [a for a in without if a.startswith(rooms)] == ["tasks.sequential_mnist"]
 

@@ -64,6 +64,29 @@ def test_each_network_is_one_layer(network, layer, detach):
     assert model.optimizer.clipnorm is None
 
 
+@pytest.mark.parametrize("task", ["adding", "copying"])
+def test_the_rivals_start_as_their_papers_say(task):
+    """Chrono biases are for delays up to the length of a sequence."""
+    steps = TASKS[task].steps(Configuration.of(task))
+    rivals = ("irnn", "gru-chrono", "lstm-chrono")
+    irnn, gru, lstm = (
+        build(Configuration.of(task, network=rival, **SMALL)).model.get_layer(RECURRENT)
+        for rival in rivals
+    )
+    np.testing.assert_array_equal(irnn.cell.recurrent_kernel, np.eye(SMALL["units"]))
+    assert irnn.activation is keras.activations.relu
+    for layer, gate in ((gru, 0), (lstm, 1)):
+        assert layer.bias_initializer.max_delay == steps
+        bias = np.reshape(layer.cell.bias, (-1, SMALL["units"]))[gate]
+        assert np.ptp(np.exp(bias)) > 0.2 * steps
+
+
+def test_the_arms_of_every_task_begin_with_keras_s_defaults():
+    for task in TASKS.values():
+        assert task.arms[:3] == ("simple-rnn", "gru", "lstm")
+        assert set(task.arms[3:6]) == {"irnn", "gru-chrono", "lstm-chrono"}
+
+
 def test_the_arms_start_from_the_same_weights():
     arms = (("lstm", "none"), ("lstm", "joint"), ("h-detach", "none"), ("h-detach", "pre"))
     first, *others = (

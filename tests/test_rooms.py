@@ -12,6 +12,7 @@ PACKAGE = pathlib.Path(keras_floss.__file__).parent
 # A room knows those before it.
 ROOMS = (
     "utils",
+    "initializers",
     "recurrent",
     "flow",
     "lyapunov",
@@ -63,7 +64,7 @@ def test_no_room_holds_much_more_than_its_share():
 
 # What the command line may use, as any script may.
 PUBLIC = {keras_floss, keras_floss.callbacks, keras_floss.layers}
-PUBLIC |= {keras_floss.plots, keras_floss.tasks}
+PUBLIC |= {keras_floss.initializers, keras_floss.plots, keras_floss.tasks}
 
 
 def not_public(path):

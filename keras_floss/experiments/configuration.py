@@ -74,7 +74,9 @@ class Configuration:
     length: int = knob(300, "time steps of a sequence")
     network: str = knob(
         "rate-rnn",
-        "the recurrent layer: that of the flossing paper; one of Keras's; an LSTM with "
+        "the recurrent layer: that of the flossing paper; one of Keras's; a ReLU network "
+        "that starts at the identity; one with chrono biases, for delays up to the length "
+        "of a sequence; an LSTM with "
         "h-detach, whose gradient through h is blocked now and then; the same with the "
         "gradient through c blocked, which does harm",
         *NETWORKS,

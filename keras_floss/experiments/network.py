@@ -8,23 +8,47 @@ import keras
 
 from keras_floss import FlossingModel
 from keras_floss.experiments.problems import TASKS
+from keras_floss.initializers import Chrono
 from keras_floss.layers import HDetachLSTM, RateRNN
 
 if TYPE_CHECKING:
     from keras_floss.experiments.configuration import Configuration
 
-# Those of Keras with Keras's own initialisers, RateRNN with those of the flossing paper.
+# Those of Keras with Keras's own initialisers, RateRNN with those of the flossing paper;
+# `options` has what else distinguishes them.
 NETWORKS = {
     "rate-rnn": RateRNN,
     "simple-rnn": keras.layers.SimpleRNN,
     "gru": keras.layers.GRU,
     "lstm": keras.layers.LSTM,
+    "irnn": keras.layers.SimpleRNN,
+    "gru-chrono": keras.layers.GRU,
+    "lstm-chrono": keras.layers.LSTM,
     "h-detach": HDetachLSTM,
     "c-detach": HDetachLSTM,
 }
-LSTMS = ("lstm", "h-detach", "c-detach")
+LSTMS = ("lstm", "lstm-chrono", "h-detach", "c-detach")
 RECURRENT = "recurrent"  # the name of the recurrent layer
 XLA = {"auto": "auto", "on": True, "off": False}
+
+
+def options(configuration: Configuration) -> dict[str, Any]:
+    """What the layer of a network is made with, beside its units."""
+    c = configuration
+    if c.network == "irnn":
+        # As in the paper, Le, Jaitly and Hinton 2015 (arXiv:1504.00941).
+        return {
+            "activation": "relu",
+            "kernel_initializer": keras.initializers.RandomNormal(stddev=0.001),
+            "recurrent_initializer": keras.initializers.Identity(),
+        }
+    if c.network.endswith("-chrono"):
+        chrono = Chrono(c.units, TASKS[c.task].steps(c))
+        forget = {"unit_forget_bias": False} if c.network in LSTMS else {}
+        return {"bias_initializer": chrono, **forget}
+    if c.network.endswith("-detach"):
+        return {"detach_rate": c.detach_rate, "detach": c.network[0]}
+    return {}
 
 
 def build(configuration: Configuration) -> FlossingModel:
@@ -33,10 +57,9 @@ def build(configuration: Configuration) -> FlossingModel:
     keras.utils.set_random_seed(c.seed)
     # An open number of steps, so that the weights serve at any delay.
     inputs = keras.Input((None, task.channels))
-    options: dict[str, Any] = {"return_sequences": task.every_step, "name": RECURRENT}
-    if c.network.endswith("-detach"):
-        options |= {"detach_rate": c.detach_rate, "detach": c.network[0]}
-    states = NETWORKS[c.network](c.units, **options)(inputs)
+    states = NETWORKS[c.network](
+        c.units, return_sequences=task.every_step, name=RECURRENT, **options(c)
+    )(inputs)
     initializer = "glorot_uniform"
     if c.network == "rate-rnn":
         # As in the released code of the flossing paper: N(0, 1), not scaled by 1/√units.

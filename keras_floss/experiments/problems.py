@@ -16,6 +16,9 @@ from keras_floss import tasks
 if TYPE_CHECKING:
     from keras_floss.experiments.configuration import Configuration
 
+# What a user has without this package, Keras's defaults first: the first arms of a task.
+RIVALS = ("simple-rnn", "gru", "lstm", "irnn", "gru-chrono", "lstm-chrono")
+
 # Bits, of which each has an output.
 _bit_loss = partial(keras.losses.BinaryCrossentropy, from_logits=True)
 _bit_accuracy = partial(keras.metrics.BinaryAccuracy, threshold=0.0, name="accuracy")
@@ -37,7 +40,8 @@ class Task:
         measure: `"accuracy"`, `"test_accuracy"` or `"error"`, a mean square.
         chance: the measure of the best guess without memory.
         thresholds: values of the measure; how many updates they took is in the table.
-        arms: what is usually compared: networks, `network+flossing` where flossed.
+        arms: what is usually compared, the `RIVALS` first: networks, `network+flossing`
+            where flossed.
         knob: which knob says how long it is, `"delay"`, `"length"` or none.
         defaults: knobs whose default differs from that of `Configuration`.
     """
@@ -54,13 +58,12 @@ class Task:
     chance: float = 0.5
     thresholds: tuple[float, ...] = ()
     arms: tuple[str, ...] = (
+        *RIVALS,
         "rate-rnn",
         "rate-rnn+pre",
         "rate-rnn+periodic",
         "rate-rnn+adaptive",
         "rate-rnn+joint",
-        "simple-rnn",
-        "gru",
     )
     knob: str = "delay"
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -97,7 +100,7 @@ _h_detach: dict[str, Any] = {
     "k": 128,
     "flossing_steps": 100,
 }
-_lstms = ("lstm", "lstm+pre", "h-detach", "h-detach+pre", "simple-rnn", "gru")
+_lstms = (*RIVALS, "lstm+pre", "h-detach", "h-detach+pre")
 
 
 def _pixels(
