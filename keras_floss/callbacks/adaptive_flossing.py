@@ -1,11 +1,11 @@
 """Flossing during training, when the exponents have drifted."""
 
-import keras
+import dataclasses
 
 from keras_floss.callbacks.scheduled_flossing import ScheduledFlossing
 from keras_floss.flossing.flossing import Flossing, takes_flossing
 from keras_floss.utils.checks import check_positive, check_positive_int
-from keras_floss.utils.typing import Data, Every, Logs, Optimizer, Verbose
+from keras_floss.utils.typing import Data, Every, Optimizer, Verbose
 
 
 class AdaptiveFlossing(ScheduledFlossing):
@@ -100,22 +100,11 @@ class AdaptiveFlossing(ScheduledFlossing):
         # NaN and the ∞ of a dead layer are flossed too: flossing raises the error that
         # names the layer.
         if not loss <= self.tolerance:
-            self.history.append(self.floss(callbacks=[StopBelow(self.tolerance / 10)]))
+            until = dataclasses.replace(self.flossing, tolerance=self.tolerance / 10)
+            self.history.append(self.floss(flossing=until))
         for name, value in (
             ("time", time),
             ("flossing_loss", loss),
             ("steps", self.flosser.iterations - before),
         ):
             self.looks[name].append(value)
-
-
-class StopBelow(keras.callbacks.Callback):
-    """Ends flossing once the loss of a step is below a threshold."""
-
-    def __init__(self, threshold: float) -> None:
-        super().__init__()
-        self.threshold = threshold
-
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        if logs and logs["flossing_loss"] < self.threshold:
-            self.model.stop_training = True

@@ -9,7 +9,11 @@ from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.callbacks.run_count import RunCount
 from keras_floss.flossing.engine import Flosser
 from keras_floss.flossing.flossing import Flossing, override
-from keras_floss.flossing.flossing_optimizer import check_flossing_optimizer, optimizer_of
+from keras_floss.flossing.flossing_optimizer import (
+    check_flossing_optimizer,
+    default_optimizer,
+    optimizer_of,
+)
 from keras_floss.models import FlossingModel
 from keras_floss.utils.checks import check_positive_int
 from keras_floss.utils.typing import Data, Logs, Optimizer, Verbose
@@ -69,8 +73,10 @@ class FlossingCallback(FreshStart):
         if isinstance(self.model, FlossingModel):
             return self.model.flosser
         if self._flosser is None:
-            optimizer = optimizer_of(self.model, self.optimizer or "adam")
-            self._flosser = Flosser(self.model, optimizer)
+            own = (
+                default_optimizer(self.steps) if self.optimizer is None else self.optimizer
+            )
+            self._flosser = Flosser(self.model, optimizer_of(self.model, own))
         return self._flosser
 
     @property
@@ -94,12 +100,19 @@ class FlossingCallback(FreshStart):
         self._count.on_epoch_begin(epoch)
 
     def floss(
-        self, steps: int | None = None, callbacks: Sequence[keras.callbacks.Callback] = ()
+        self,
+        steps: int | None = None,
+        *,
+        flossing: Flossing | None = None,
+        brake: bool = False,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> keras.callbacks.History:
         """Takes flossing steps, on data that go on where this run last flossed.
 
         Args:
-            steps: how many. Defaults to None, the `steps` of this callback.
+            steps: how many at most. Defaults to None, the `steps` of this callback.
+            flossing: a `Flossing`. Defaults to None, that of this callback.
+            brake: whether to look at the task's gradient, where `x` has targets.
             callbacks: Keras callbacks of the flossing steps.
 
         Returns:
@@ -109,8 +122,9 @@ class FlossingCallback(FreshStart):
         return self.flosser.floss(
             self.x,
             steps or self.steps,
-            self.flossing,
+            flossing or self.flossing,
             start=self.flossed,
+            brake=brake,
             callbacks=callbacks,
             verbose=verbose,
         )

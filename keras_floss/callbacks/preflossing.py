@@ -2,7 +2,7 @@
 
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
@@ -10,11 +10,20 @@ import numpy as np
 
 from keras_floss.callbacks.flossing_callback import FlossingCallback
 from keras_floss.flossing.flossing import UNSET, Flossing, Unset
+from keras_floss.flossing.flossing_optimizer import STEPS
 from keras_floss.flossing.update import iterations
 from keras_floss.flow.frame import Orthonormalization
 from keras_floss.utils.checks import check_positive_int
 from keras_floss.utils.private_keras import epoch_of_backup
-from keras_floss.utils.typing import Data, Layers, Logs, Optimizer, Verbose
+from keras_floss.utils.typing import (
+    Data,
+    Layers,
+    Logs,
+    Number,
+    NumberByLayer,
+    Optimizer,
+    Verbose,
+)
 
 # Model -> the callbacks that are done with it.
 _done_with: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -22,6 +31,11 @@ _done_with: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 class Preflossing(FlossingCallback):
     """Flosses the recurrent layers of a model before its first update.
+
+    `Preflossing(train)`, with the data of `fit` and nothing else, is the use to begin with.
+    It flosses until the layers are flossed, 100 steps at most; where the task's gradient
+    arrives as it is it leaves them alone. It says which, on a line of its own and in
+    `history.message`.
 
     Works with a `FlossingModel` and with any other `keras.Model`. It flosses every model
     that it is given to, once: when it is given to `fit` again with the same model, it does
@@ -43,26 +57,31 @@ class Preflossing(FlossingCallback):
     Args:
         x: inputs to floss on: an array or tensor, a batched `tf.data.Dataset`, a
             `keras.utils.PyDataset` or a generator, with or without targets.
-        steps: number of flossing steps. Defaults to 500.
+        steps: number of flossing steps at most. Defaults to 100.
         flossing: a `keras_floss.Flossing`, what is flossed and how. Defaults to None: that
             of a `FlossingModel`, `Flossing()` of another model.
-        save_freq: number of flossing steps from one backup to the next. Defaults to 100.
+        brake: whether to look at the task, where `x` has targets, at the first steps: it
+            flosses nothing where the task's gradient arrives already, and stops where it
+            arrives undiminished. Not for LSTM and GRU. Defaults to True.
+        save_freq: number of flossing steps from one backup to the next. Defaults to 20.
         optimizer: the flossing optimiser, or its name, for a plain Keras model. A
             `FlossingModel` brings its own. It is neither that of the model's `compile`, nor
             one that keeps weights or sums of gradients (`Ftrl`, `ScheduleFreeAdamW`,
             `use_ema`, `gradient_accumulation_steps`). It serves one model; for any further
-            one a copy with its settings does. Defaults to None, Adam with a learning rate
-            of 1e-3.
+            one a copy with its settings does. Defaults to None, that of
+            `FlossingModel.compile`, whose learning rate falls over `steps`.
         verbose: that of `fit`. Defaults to `"auto"`, the verbosity of the `fit` that the
             callback is given to.
         batch_size, window, k, target, warmup, qr_interval: fields of `flossing`
             that are given one by one, and replace those of the object.
-        layers, seed, memory_limit, orthonormalization: further fields, likewise.
+        damping, tolerance, layers, seed, memory_limit, orthonormalization: further
+            fields, likewise.
 
     Attributes:
         history: a `keras.callbacks.History` with an entry for each flossing step that it
             took in this process on the newest model, or None; `FlossingModel.floss` lists
-            its keys.
+            its keys. Its `ended` says why flossing ended, in a word: `"flossed"`,
+            `"not needed"`, `"gradient arrives"` or `"steps"`; its `message` in a sentence.
 
     Raises:
         ValueError: a setting out of its range; when training begins, a model without a
@@ -75,9 +94,10 @@ class Preflossing(FlossingCallback):
     x = keras.layers.LSTM(64, return_sequences=True)(inputs)
     model = keras.Model(inputs, keras.layers.Dense(1)(x))
     model.compile("adam", "mse")
-    preflossing = keras_floss.callbacks.Preflossing(x_train, steps=500, window=55, k=32)
+    preflossing = keras_floss.callbacks.Preflossing((x_train, y_train))
     model.fit(x_train, y_train, epochs=10, callbacks=[preflossing])
-    preflossing.history.history["flossing_loss"]  # 500 numbers, falling
+    preflossing.history.message  # what was done, in a sentence
+    preflossing.history.history["flossing_loss"]  # numbers, falling
     ```
 
     References:
@@ -87,18 +107,21 @@ class Preflossing(FlossingCallback):
     def __init__(
         self,
         x: Data,
-        steps: int = 500,
+        steps: int = STEPS,
         *,
         flossing: Flossing | None = None,
-        save_freq: int = 100,
+        brake: bool = True,
+        save_freq: int = 20,
         optimizer: Optimizer | None = None,
         verbose: Verbose = "auto",
         batch_size: int | None | Unset = UNSET,
-        window: int | None | Unset = UNSET,
-        k: int | Mapping[str, int | None] | None | Unset = UNSET,
+        window: Number | Unset = UNSET,
+        k: NumberByLayer | Unset = UNSET,
         target: float | Sequence[float] | Unset = UNSET,
         warmup: int | Literal["auto"] | Unset = UNSET,
         qr_interval: int | Literal["auto"] | Unset = UNSET,
+        damping: float | Unset = UNSET,
+        tolerance: float | Literal["auto"] | Unset = UNSET,
         layers: Layers | None | Unset = UNSET,
         seed: int | None | Unset = UNSET,
         memory_limit: float | None | Unset = UNSET,
@@ -116,12 +139,15 @@ class Preflossing(FlossingCallback):
             target=target,
             warmup=warmup,
             qr_interval=qr_interval,
+            damping=damping,
+            tolerance=tolerance,
             layers=layers,
             seed=seed,
             memory_limit=memory_limit,
             orthonormalization=orthonormalization,
         )
         check_positive_int("save_freq", save_freq)
+        self.brake = brake
         self.save_freq = save_freq
 
     def begin(self) -> None:
@@ -144,7 +170,8 @@ class Preflossing(FlossingCallback):
         left = 0 if self._past_first_update(epoch) else self.flosser.claim(self.steps)
         if left:
             back_up = BackUp(self.model, epoch, self.save_freq)
-            self.history = self.floss(left, callbacks=[back_up])
+            self.history = self.floss(left, brake=self.brake, callbacks=[back_up])
+            self.flosser.fulfil()
             back_up.save()
         _done_with[self.model].add(self)
         self._done, self._fresh = True, None

@@ -11,7 +11,6 @@ import keras
 
 from keras_floss import plots
 from keras_floss.experiments.configuration import Configuration
-from keras_floss.experiments.network import RECURRENT
 from keras_floss.experiments.output import Path, aligned, check_folder
 from keras_floss.experiments.run import Result, run
 
@@ -73,7 +72,7 @@ class StopWhenLearned(keras.callbacks.Callback):
 def table(plain: Result, flossed: Result) -> str:
     """Both arms as lines of text."""
     c = flossed.configuration
-    k = c.settings.k_of(RECURRENT, c.units)
+    k = number_of(c)
     rows = [
         {
             "": name,
@@ -86,6 +85,12 @@ def table(plain: Result, flossed: Result) -> str:
         for name, result in (("plain", plain), ("flossed", flossed))
     ]
     return f"{aligned(rows)}\n(λ: Lyapunov exponents per time step, when training begins)"
+
+
+def number_of(configuration: Configuration) -> int:
+    """The number of exponents that are flossed."""
+    k = configuration.settings.k
+    return k if isinstance(k, int) else configuration.units
 
 
 def draw(plain: Result, flossed: Result) -> Figure:
@@ -102,6 +107,6 @@ def draw(plain: Result, flossed: Result) -> Figure:
         "flossed": flossed.spectra["flossed"],
         "before flossing": flossed.spectra["initial"],
     }
-    plots.spectra(spectra, flossed=c.settings.k_of(RECURRENT, c.units), ax=right)
+    plots.spectra(spectra, flossed=number_of(c), ax=right)
     right.set_title("Why: Lyapunov exponents when training begins")
     return figure

@@ -13,15 +13,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.flossing.arrival import arrival, task_batch
 from keras_floss.flossing.compilation import choose_jit_compile
-from keras_floss.flossing.flossing import Flossing
-from keras_floss.flossing.flossing_optimizer import check_flossing_optimizer
+from keras_floss.flossing.ending import Ending
+from keras_floss.flossing.flossing import Flossing, gated_units
+from keras_floss.flossing.flossing_optimizer import (
+    check_flossing_optimizer,
+    default_optimizer,
+)
 from keras_floss.flossing.flossing_pass import flossed_layers
 from keras_floss.flossing.history import StepHistory
 from keras_floss.flossing.program import FlossingProgram
 from keras_floss.flossing.source import endless, from_batch, inputs_of, peek
 from keras_floss.flossing.update import iterations
 from keras_floss.flow.checkpoints import settle_memory_limit
+from keras_floss.recurrent.cells import CellMap
 from keras_floss.recurrent.fixed_batch import build, fixed_batch
 from keras_floss.recurrent.recording import recurrent_layers
 from keras_floss.utils.checks import check_dense, check_positive_int
@@ -38,16 +44,21 @@ class Flosser:
 
     Args:
         model: any `keras.Model` with a recurrent layer.
-        optimizer: a `keras.optimizers.Optimizer`, or a name.
+        optimizer: a `keras.optimizers.Optimizer`, or a name. Defaults to None,
+            `default_optimizer()`.
         automatic: whether the model was compiled with `jit_compile="auto"`, so that XLA
             may compile flossing steps on a CPU, where Keras never has it.
     """
 
     def __init__(
-        self, model: keras.Model, optimizer: Optimizer = "adam", automatic: bool = False
+        self,
+        model: keras.Model,
+        optimizer: Optimizer | None = None,
+        automatic: bool = False,
     ) -> None:
         self.model = model
         self.automatic = automatic
+        optimizer = default_optimizer() if optimizer is None else optimizer
         self.optimizer = check_flossing_optimizer(optimizer)
         self._programs = Recent(PROGRAMS)
         self._claimed = 0
@@ -73,6 +84,15 @@ class Flosser:
         self._claimed += steps
         return steps - done
 
+    def fulfil(self) -> None:
+        """Counts all steps that are claimed as done, where flossing ended before them.
+
+        The count is part of the optimiser, and so of what is saved: a run that is killed
+        from here on is not flossed again.
+        """
+        if self.iterations < self._claimed:
+            self.optimizer.iterations.assign(self._claimed)
+
     def floss(
         self,
         x: Data,
@@ -80,36 +100,42 @@ class Flosser:
         flossing: Flossing,
         *,
         start: int = 0,
+        brake: bool = False,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: Verbose = "auto",
     ) -> keras.callbacks.History:
-        """Takes `steps` flossing steps; see `FlossingModel.floss`.
+        """Takes `steps` flossing steps at most; see `FlossingModel.floss`.
 
         Args:
             flossing: a `Flossing`.
             start: number of batches of `x` to pass over first.
-            callbacks: Keras callbacks of the flossing steps; `stop_training` ends them.
+            brake: whether to look at the task's gradient, where `x` has targets.
+            callbacks: Keras callbacks of the flossing steps.
         """
         check_positive_int("steps", steps)
         with self._lock:
-            program, source = self._prepare(
+            program, source, first = self._prepare(
                 x, start, flossing, self.model.steps_per_execution, steps
             )
             self.build_optimizer()
             history = StepHistory(program.layer_names)
+            task = (x if isinstance(x, tuple) else first) if brake else None
+            ending = self._ending(history, flossing, first, task)
             program.fit(
                 source,
                 steps_per_epoch=steps,
                 shuffle=False,
                 verbose=verbose,
-                callbacks=[history, *callbacks],
+                callbacks=[history, ending, *callbacks],
             )
+            if verbose:
+                print(history.message)
         return history
 
     def look(self, x: Data, flossing: Flossing, *, start: int = 0) -> dict[str, float]:
         """What a flossing step on batch `start` of `x` would log, as a dict of floats."""
         with self._lock:
-            program, source = self._prepare(x, start, flossing, steps_per_execution=1)
+            program, source, _ = self._prepare(x, start, flossing, steps_per_execution=1)
             logs = program.evaluate(source, steps=1, verbose=0, return_dict=True)
         return {name: float(value) for name, value in logs.items()}
 
@@ -135,7 +161,9 @@ class Flosser:
         known = isinstance(x, tf.data.Dataset | keras.utils.PyDataset)
         if not known:
             check_dense(x)
-        first = peek(x)[0] if known else keras.tree.map_structure(lambda a: a[:1], x)
+        first = (
+            inputs_of(peek(x)[0]) if known else keras.tree.map_structure(lambda a: a[:1], x)
+        )
         with self._lock:
             program = self._program(flossing, first, self.model.steps_per_execution)
             if not known:
@@ -161,14 +189,34 @@ class Flosser:
         flossing: Flossing,
         steps_per_execution: int,
         steps: int = 1,
-    ) -> tuple[FlossingProgram, Any]:
-        """The program of these settings for a pass of so many steps, and its data."""
+    ) -> tuple[FlossingProgram, Any, Any]:
+        """The program of these settings for a pass of so many steps, its data, a batch."""
         replicas = self.model.distribute_strategy.num_replicas_in_sync
         # A batch of arrays is divided between the replicas.
         batch_size = flossing.batch_size and flossing.batch_size * replicas
         first, source = peek(endless(x, batch_size, flossing.seed))
-        program = self._program(flossing, first, steps_per_execution, steps)
-        return program, from_batch(source, start)
+        program = self._program(flossing, inputs_of(first), steps_per_execution, steps)
+        return program, from_batch(source, start), first
+
+    def _ending(
+        self, history: StepHistory, flossing: Flossing, first: Any, task: Any
+    ) -> Ending:
+        """What ends a pass; it looks at a batch of the task, if that is not None."""
+        layers = flossed_layers(self.model, flossing)
+        cells = {name: CellMap(layer.cell, name) for name, layer in layers.items()}
+        window = _window(flossing, inputs_of(first))
+        tolerances = {name: flossing.tolerance_of(x, window) for name, x in cells.items()}
+        batch = None if task is None else task_batch(self.model, task)
+        # Of a gated layer the units that are not flossed shall forget: that the gradient
+        # arrives in one direction is not enough.
+        if batch is None or any(map(gated_units, cells.values())):
+            return Ending(history, tolerances)
+        return Ending(
+            history,
+            tolerances,
+            [v for layer in layers.values() for v in layer.trainable_variables],
+            lambda: arrival(self.model, batch, list(layers)),
+        )
 
     def _program(
         self, flossing: Flossing, batch: Arrays, steps_per_execution: int, steps: int = 1
@@ -184,12 +232,13 @@ class Flosser:
             first = keras.tree.map_structure(lambda a: tf.convert_to_tensor(a[:1]), batch)
             build(self.model, first)
         layers = flossed_layers(self.model, flossing)
-        # Of the longest input, if the second axis is time.
-        longest = max((shape[1] for shape in shapes if len(shape) > 1), default=0)
-        window = flossing.window or longest
+        window = _window(flossing, batch)
         jit_compile = choose_jit_compile(self.model, layers, steps * window, self.automatic)
         seed, limit = flossing.seed, settle_memory_limit(flossing.memory_limit)
-        flossing = dataclasses.replace(flossing, seed=None, memory_limit=limit)
+        # What is not traced is not part of what a program is kept for.
+        flossing = dataclasses.replace(
+            flossing, seed=None, memory_limit=limit, tolerance="auto"
+        )
         key = (flossing, steps_per_execution, jit_compile)
         program = self._programs.get(key)
         if program is None or not program.answers():
@@ -204,3 +253,10 @@ class Flosser:
             self._programs.keep(key, program)
         program.set_seed(seed or 0)
         return program
+
+
+def _window(flossing: Flossing, inputs: Arrays) -> int:
+    """The steps of a window; of the longest input, if its second axis is time."""
+    shapes = [np.shape(a) for a in keras.tree.flatten(inputs)]
+    longest = max((shape[1] for shape in shapes if len(shape) > 1), default=0)
+    return flossing.window_of(longest) or longest

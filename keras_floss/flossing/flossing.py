@@ -15,13 +15,17 @@ import tensorflow as tf
 
 from keras_floss.flow.checkpoints import settle_memory_limit
 from keras_floss.flow.frame import Orthonormalization, check_orthonormalization
+from keras_floss.recurrent.cells import CellMap
+from keras_floss.recurrent.functions import FunctionMap
 from keras_floss.utils.checks import (
     check_k,
+    check_not_negative,
+    check_positive,
     check_positive_int,
     check_schedule,
     check_target,
 )
-from keras_floss.utils.typing import Config, Layers
+from keras_floss.utils.typing import Config, Layers, Number, NumberByLayer
 
 
 class Unset(enum.Enum):
@@ -34,6 +38,19 @@ class Unset(enum.Enum):
 
 
 UNSET = Unset.UNSET
+
+# What "auto" comes to: the longest window, and the flossing loss of a flossed layer.
+LONGEST = 100
+FLOSSED = 0.003
+
+# The defaults of the first version, for what it saved.
+FIRST_VERSION = {
+    "batch_size": 1,
+    "window": None,
+    "k": None,
+    "qr_interval": 1,
+    "damping": 0.0,
+}
 
 
 class _FrozenDict(dict):
@@ -54,18 +71,31 @@ class Flossing:
 
     Args:
         batch_size: number of sequences of a flossing step; of a batched source, the first
-            ones of each batch. None: all of them. Defaults to 1.
+            ones of each batch. None: all of them. Defaults to 2.
         window: number of time steps, from the first valid one of each recurrent layer's
-            own input. Defaults to None, all of them.
+            own input. None: all of them. Defaults to `"auto"`, at most 100. It should be
+            as long as the task's delays: an LSTM flossed over 55 steps did not learn what
+            was 120 steps ago, over 100 it did.
         k: number of exponents: an int, None for all, or a dict by layer name. Defaults to
-            None.
+            `"auto"`: all, and of an LSTM or a GRU a quarter of the units, which leaves the
+            rest to forget.
         target: the exponent aimed at, per time step, or a list of k. Defaults to 0.0.
         warmup: number of first valid steps of the window that are not counted. Defaults
             to `"auto"`: 10 + ⌈window/10⌉, as in the released code of the flossing paper,
             but at most half of the window.
         qr_interval: number of steps from one QR to the next, or `"auto"`: as many, up to
             50, as leave exponents and gradients within 1 % of what they are with a QR at
-            every step. The more alike the exponents, the more it saves. Defaults to 1.
+            every step. The more alike the exponents, the more it saves. Defaults to
+            `"auto"`.
+        damping: how much the gradient through the states is damped while the exponents are
+            far from `target`: at each step it keeps
+            `exp(−damping · √(mean (λ_i − target)²))` of itself. Without, chaotic networks
+            are not flossed, their gradients being noise. 0: none, the exact gradient, as
+            in the paper. Defaults to 0.5.
+        tolerance: flossing loss of a layer under which it counts as flossed: where
+            `steps` are a maximum flossing ends there. Defaults to `"auto"`: 0.003, and of
+            an LSTM or a GRU `(2/window)²` if that is less, an exponent of 2 over the
+            window.
         layers: names of the recurrent layers to floss, or the layers. Defaults to None,
             all of them.
         seed: of the shuffling of arrays, of the frame to start from, and of the noise of
@@ -91,12 +121,14 @@ class Flossing:
         [Engelken, NeurIPS 2023](https://arxiv.org/abs/2312.17306)
     """
 
-    batch_size: int | None = 1
-    window: int | None = None
-    k: int | collections.abc.Mapping[str, int | None] | None = None
+    batch_size: int | None = 2
+    window: Number = "auto"
+    k: NumberByLayer = "auto"
     target: float | collections.abc.Sequence[float] = 0.0
     warmup: int | typing.Literal["auto"] = "auto"
-    qr_interval: int | typing.Literal["auto"] = 1
+    qr_interval: int | typing.Literal["auto"] = "auto"
+    damping: float = 0.5
+    tolerance: float | typing.Literal["auto"] = "auto"
     layers: Layers | None = None
     seed: int | None = None
     memory_limit: float | None = None
@@ -113,12 +145,16 @@ class Flossing:
         if not np.isscalar(self.target):
             freeze(self, "target", tuple(np.asarray(self.target).tolist()))
         by_layer = self.k if isinstance(self.k, dict) else {"": self.k}
-        numbers = [("k", k) for k in by_layer.values()]
-        numbers += [("batch_size", self.batch_size), ("window", self.window)]
-        for name, number in numbers:
-            if number is not None:
+        if self.batch_size is not None:
+            check_positive_int("batch_size", self.batch_size)
+        for name, number in (
+            ("window", self.window),
+            *(("k", k) for k in by_layer.values()),
+        ):
+            if number not in (None, "auto"):
                 check_positive_int(name, number)
-        check_target(self.target, by_layer.get(""))
+        k = by_layer.get("")
+        check_target(self.target, k if isinstance(k, int) else None)
         for name, least in (("warmup", 0), ("qr_interval", 1)):
             value = getattr(self, name)
             if value is None or isinstance(value, str) and value != "auto":
@@ -128,7 +164,10 @@ class Flossing:
                 )
         warmup = 0 if self.warmup == "auto" else self.warmup
         fixed = 1 if self.qr_interval == "auto" else self.qr_interval
-        check_schedule(warmup, fixed, self.window)
+        check_schedule(warmup, fixed, None if self.window == "auto" else self.window)
+        check_not_negative("damping", self.damping)
+        if self.tolerance != "auto":
+            check_positive("tolerance", self.tolerance)
         settle_memory_limit(self.memory_limit)
         check_orthonormalization(self.orthonormalization)
 
@@ -156,12 +195,26 @@ class Flossing:
                     f"are: {', '.join(names)}."
                 )
 
-    def k_of(self, name: str, dim: int) -> int:
-        """The number of exponents of a layer with `dim` state variables."""
-        k = self.k.get(name) if isinstance(self.k, dict) else self.k
-        k = check_k(k, dim, name)
+    def k_of(self, name: str, cell: CellMap | FunctionMap) -> int:
+        """The number of exponents of a layer."""
+        k = self.k.get(name, "auto") if isinstance(self.k, dict) else self.k
+        if k == "auto":
+            k = max(units // 4, 1) if (units := gated_units(cell)) else None
+        k = check_k(k, cell.dim, name)
         check_target(self.target, k)
         return k
+
+    def window_of(self, time: int | None) -> int | None:
+        """The number of steps of the window, of `time` steps if that is known."""
+        if self.window != "auto":
+            return self.window
+        return LONGEST if time is None else min(time, LONGEST)
+
+    def tolerance_of(self, cell: CellMap | FunctionMap, window: int) -> float:
+        """The loss under which a layer counts as flossed."""
+        if self.tolerance != "auto":
+            return self.tolerance
+        return min(FLOSSED, (2 / window) ** 2) if gated_units(cell) else FLOSSED
 
     def warmup_of(self, time: int | tf.Tensor) -> int | tf.Tensor:
         """The number of warm-up steps in a window of `time` steps, int or tensor."""
@@ -170,6 +223,13 @@ class Flossing:
         if tf.is_tensor(time):
             return tf.minimum(10 - (-time // 10), time // 2)
         return min(10 - (-time // 10), time // 2)
+
+
+def gated_units(cell: CellMap | FunctionMap) -> int:
+    """The number of units that hold what they have by a gate; 0 for a cell without."""
+    kinds = keras.layers.LSTMCell, keras.layers.GRUCell
+    layer = getattr(cell, "cell", None)
+    return layer.units if isinstance(layer, kinds) else 0
 
 
 def override(flossing: Flossing | None, **keywords: typing.Any) -> Flossing:

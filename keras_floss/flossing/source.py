@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_floss.utils.autotune import without_autotune
 from keras_floss.utils.checks import check_dense
-from keras_floss.utils.typing import Arrays, Data
+from keras_floss.utils.typing import Data
 
 
 def endless(x: Data, batch_size: int | None, seed: int | None = None) -> Any:
@@ -60,8 +60,8 @@ def inputs_of(batch: Any) -> Any:
     return keras.utils.unpack_x_y_sample_weight(batch)[0]
 
 
-def peek(source: Any) -> tuple[Arrays, Any]:
-    """A first batch of inputs, and a source that still has it."""
+def peek(source: Any) -> tuple[Any, Any]:
+    """A first batch, with targets if there are any, and a source that still has it."""
     if isinstance(source, keras.utils.PyDataset):
         first = source[0]
     else:
@@ -70,8 +70,7 @@ def peek(source: Any) -> tuple[Arrays, Any]:
             raise ValueError("There is nothing to floss on: the dataset is empty.")
         if not isinstance(source, tf.data.Dataset):
             source = (batch for batch in itertools.chain([first], source))
-    first = inputs_of(first)
-    check_dense(first)
+    check_dense(inputs_of(first))
     return first, source
 
 

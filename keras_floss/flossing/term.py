@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_floss.flossing.flossing import Flossing
+from keras_floss.flow.damping import Damping
 from keras_floss.flow.loss import flossing_loss
 from keras_floss.flow.spectrum import Spectrum, trajectory_spectrum
 from keras_floss.recurrent.trajectory import Trajectory, cut_batch, cut_window
@@ -26,7 +27,8 @@ def cut(trajectory: Trajectory, flossing: Flossing) -> Trajectory:
     """The first sequences and their window, without gradient to what is before."""
     cell_map, inputs, states, mask = cut_batch(trajectory, flossing.batch_size)
     inputs, states = keras.tree.map_structure(tf.stop_gradient, (inputs, states))
-    return cut_window(Trajectory(cell_map, inputs, states, mask), flossing.window)
+    window = flossing.window_of(inputs.shape[1])
+    return cut_window(Trajectory(cell_map, inputs, states, mask), window)
 
 
 def spectra(
@@ -50,11 +52,13 @@ def spectra(
     Returns:
         `{layer name: [Spectrum of each call]}`.
     """
+    damping = Damping(flossing.damping, flossing.target) if flossing.damping else None
     return {
         name: [
             trajectory_spectrum(
                 trajectory,
-                flossing.k_of(name, trajectory.map.dim),
+                flossing.k_of(name, trajectory.map),
+                damping=damping,
                 warmup=flossing.warmup_of(extent(trajectory.inputs, 1)),
                 qr_interval=qr_interval,
                 seed=flossing.seed or 0 if seed is None else seed,

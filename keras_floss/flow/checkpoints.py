@@ -107,7 +107,7 @@ def forward(step, weights, inputs, states, frame, schedule):
     return logarithm, lost, [a.stack() for a in starts]
 
 
-def backward(step, weights, inputs, starts, d_log, schedule, end, variables=()):
+def backward(step, weights, inputs, starts, d_log, schedule, end, variables=(), keep=None):
     """`backward_sweep`, block by block from the `starts` that `forward` left."""
     blocks, schedule_of = cut(inputs, schedule)
     d_log = in_blocks(d_log)
@@ -117,7 +117,7 @@ def backward(step, weights, inputs, starts, d_log, schedule, end, variables=()):
         *states, frame, origin = (s[i] for s in starts)
         record = forward_sweep(step, weights, x, states, frame, flags, origin)
         d_x, before = backward_sweep(
-            step, weights, x, record, d_log[i], flags, after, variables
+            step, weights, x, record, d_log[i], flags, after, variables, keep
         )
         return i - 1, before, d_inputs.write(i, d_x)
 

@@ -73,10 +73,14 @@ def flow_arguments(
     }
 
 
-def trajectory_spectrum(trajectory, k=None, **settings):
-    """The `Spectrum` of a `Trajectory`; the settings are those of `flow_arguments`."""
+def trajectory_spectrum(trajectory, k=None, damping=None, **settings):
+    """The `Spectrum` of a `Trajectory`.
+
+    The settings are those of `flow_arguments`; `damping` is a `Damping` of the gradient, or
+    None.
+    """
     arguments = flow_arguments(trajectory, k, **settings)
-    stretch, lost, condition = tangent_flow(**arguments)
+    stretch, lost, condition = tangent_flow(**arguments, damping=damping)
     counted = tf.broadcast_to(arguments["schedule"].steps, (extent(stretch, 0),))
     steps = tf.cast(tf.maximum(counted, 1), stretch.dtype)[:, None]
     exponents = tf.where(lost, tf.cast(-np.inf, stretch.dtype), stretch / steps)

@@ -121,7 +121,9 @@ def forward_sweep(step, weights, inputs, states, frame, schedule, origin=None):
     )
 
 
-def backward_sweep(step, weights, inputs, record, d_log, schedule, end, variables=()):
+def backward_sweep(
+    step, weights, inputs, record, d_log, schedule, end, variables=(), keep=None
+):
     """Cotangents of the inputs, and the `Cotangents` before the first step.
 
     Args:
@@ -130,6 +132,8 @@ def backward_sweep(step, weights, inputs, record, d_log, schedule, end, variable
             direction i lost its rank.
         end: the `Cotangents` after the last step.
         variables: TensorFlow variables that `step` reads besides its weights.
+        keep: `(batch, 1)`, what is kept of the cotangent of the state at each step (see
+            the module `damping`). None: all of it, the exact gradient.
     """
 
     def one_step(t, after, frame, d_inputs):
@@ -148,6 +152,8 @@ def backward_sweep(step, weights, inputs, record, d_log, schedule, end, variable
         (d_weights, d_input, d_states, d_frame), d_variables = pull(
             step, weights, inputs[t], states, before, d_new, d_pushed, variables
         )
+        if keep is not None:
+            d_states = [keep * d for d in d_states]
         d_before = Cotangents(
             states=select(schedule, valid, d_states, after.states),
             frame=select(schedule, valid, d_frame, d_tangents),

@@ -4,12 +4,15 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.flow import checkpoints
+from keras_floss.flow.damping import kept
 from keras_floss.flow.frame import log_stretch
 from keras_floss.flow.tangent import Cotangents, backward_sweep, forward_sweep
 from keras_floss.utils.custom_gradient import custom_gradient
 
 
-def tangent_flow(step, weights, inputs, states, frame, schedule, memory_limit):
+def tangent_flow(
+    step, weights, inputs, states, frame, schedule, memory_limit, damping=None
+):
     """Carries an orthonormal frame along a batch of sequences.
 
     Args:
@@ -23,6 +26,7 @@ def tangent_flow(step, weights, inputs, states, frame, schedule, memory_limit):
         schedule: a `Schedule`.
         memory_limit: the bytes that are kept for the gradient of a pass before it computes
             a second time instead (see the module `checkpoints`).
+        damping: a `Damping` of the gradient. None: it is exact.
 
     Returns:
         `(stretch, lost, log_condition)`. `stretch`, `(batch, k)`: Λ, the sum of `log|R_ii|`
@@ -49,8 +53,9 @@ def tangent_flow(step, weights, inputs, states, frame, schedule, memory_limit):
             # The loss does not depend on the frame and the state after the last step.
             ends = Cotangents(states, frame, weights, list(variables))
             end = tf.nest.map_structure(tf.zeros_like, ends)
+            keep = None if damping is None else kept(damping, stretch, lost, schedule.steps)
             d_inputs, d = backward(
-                step, weights, inputs, record, d_log, schedule, end, variables
+                step, weights, inputs, record, d_log, schedule, end, variables, keep
             )
             d_arguments = (d_inputs, *d.weights, *d.states)
             return (d_arguments, d.variables) if variables else d_arguments

@@ -9,12 +9,12 @@ import tensorflow as tf
 from keras import ops
 from typing_extensions import Unpack
 
-from keras_floss.flossing.flossing import Flossing, override, takes_flossing
+from keras_floss.flossing.flossing import FIRST_VERSION, Flossing, override, takes_flossing
 from keras_floss.flossing.term import cut, spectra, summary
 from keras_floss.recurrent.cells import CellMap
 from keras_floss.recurrent.noise import Redraws
 from keras_floss.recurrent.trajectory import as_trajectory, check_recurrent, directions
-from keras_floss.utils.checks import check_schedule, check_strength
+from keras_floss.utils.checks import check_not_negative, check_schedule
 from keras_floss.utils.typing import Config, LayerKeywords, Shape
 
 
@@ -41,8 +41,9 @@ class LyapunovRegularizer(keras.layers.Wrapper):
         strength: weight of the term, kept as a variable that a callback may `assign` to.
             Defaults to 1.0.
         flossing: a `keras_floss.Flossing`, what is flossed and how. It has one layer and no
-            choice of intervals: `layers` must be None, `k` no dict, and `qr_interval` a
-            number. Defaults to None, `Flossing()`: the first sequence of each batch.
+            choice of intervals: `layers` must be None, `k` no dict, and a `qr_interval` of
+            `"auto"` is 1. Defaults to None, `Flossing()`: the first two sequences of each
+            batch.
 
     Call arguments:
         sequences: `(batch, time, features)`.
@@ -86,12 +87,11 @@ class LyapunovRegularizer(keras.layers.Wrapper):
                     "`LyapunovRegularizer` wraps a recurrent layer, not a cell. Received: "
                     f"{rnn!r}"
                 )
-        check_strength(strength)
+        check_not_negative("strength", strength)
         flossing = override(flossing)
         for name, wanted, wrong in (
             ("layers", "None, since it flosses its own", flossing.layers is not None),
             ("k", "an integer or None, for one layer", isinstance(flossing.k, dict)),
-            ("qr_interval", "an integer", flossing.qr_interval == "auto"),
         ):
             if wrong:
                 raise ValueError(
@@ -104,6 +104,8 @@ class LyapunovRegularizer(keras.layers.Wrapper):
         dtype = keras.dtype_policies.get(policy).variable_dtype
         super().__init__(rnn, dtype=dtype, autocast=False, **kwargs)
         self.flossing = flossing
+        # Keras traces the call of a layer where no interval can be chosen.
+        self._qr_interval = 1 if flossing.qr_interval == "auto" else flossing.qr_interval
         # TensorFlow's: a Keras variable would be a weight, and the weights of this layer
         # are those of the one it wraps.
         self.strength = tf.Variable(strength, trainable=False, dtype=tf.float32)
@@ -112,11 +114,12 @@ class LyapunovRegularizer(keras.layers.Wrapper):
 
     def build(self, sequences_shape: Shape, initial_state_shape: Any = None) -> None:
         super().build(sequences_shape)
-        flossing, time = self.flossing, self.flossing.window or sequences_shape[1]
-        if time is not None:
-            check_schedule(flossing.warmup_of(time), flossing.qr_interval, time)
+        flossing, time = self.flossing, sequences_shape[1]
+        window = flossing.window_of(time) or time
+        if window is not None:
+            check_schedule(flossing.warmup_of(window), self._qr_interval, window)
         for layer in directions(self.layer).values():
-            flossing.k_of(layer.name, CellMap(layer.cell, layer.name).dim)
+            flossing.k_of(layer.name, CellMap(layer.cell, layer.name))
 
     def call(
         self,
@@ -163,7 +166,7 @@ class LyapunovRegularizer(keras.layers.Wrapper):
             for (name, layer), state in zip(layers.items(), states, strict=True)
         }
         noisy = any(trajectory.map.noisy for (trajectory,) in calls.values())
-        interval, redraw = self.flossing.qr_interval, self._redraws() if noisy else 0
+        interval, redraw = self._qr_interval, self._redraws() if noisy else 0
         found = spectra(calls, self.flossing, interval, redraw=redraw)
         return summary(found, self.flossing.target, interval).loss
 
@@ -196,7 +199,8 @@ class LyapunovRegularizer(keras.layers.Wrapper):
             flossing = keras.saving.deserialize_keras_object(config["flossing"])
         else:  # of the first version, whose config has each setting for itself
             names = [f.name for f in dataclasses.fields(Flossing) if f.name in config]
-            flossing = Flossing(**{name: config[name] for name in names})
+            settings = {name: config[name] for name in names}
+            flossing = Flossing(**{**FIRST_VERSION, **settings})
             config = {name: v for name, v in config.items() if name not in names}
         return super().from_config(
             {**config, "flossing": flossing}, custom_objects=custom_objects

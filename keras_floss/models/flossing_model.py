@@ -12,12 +12,14 @@ from typing_extensions import Unpack
 
 from keras_floss.flossing.engine import Flosser
 from keras_floss.flossing.flossing import (
+    FIRST_VERSION,
     UNSET,
     Flossing,
     Unset,
     override,
     takes_flossing,
 )
+from keras_floss.flossing.flossing_optimizer import STEPS, default_optimizer
 from keras_floss.flow.frame import Orthonormalization
 from keras_floss.models.joint_flossing import JointFlossing
 from keras_floss.models.own_steps import check_no_own_steps
@@ -34,6 +36,8 @@ from keras_floss.utils.typing import (
     Data,
     LayerKeywords,
     Layers,
+    Number,
+    NumberByLayer,
     Optimizer,
     Verbose,
 )
@@ -95,8 +99,8 @@ class FlossingModel(JointFlossing):
             return self.head(self.rnn(inputs, training=training))
 
 
-    model.compile("adam", "mse", flossing_optimizer=keras.optimizers.Adam(1e-3))
-    model.floss(x_train, steps=500, window=55, k=32)
+    model.compile("adam", "mse")
+    model.floss(x_train)
     model.fit(x_train, y_train, epochs=10)
     ```
 
@@ -180,7 +184,7 @@ class FlossingModel(JointFlossing):
         return [*super().metrics, *own]
 
     def compile(
-        self, *args: Any, flossing_optimizer: Optimizer = "adam", **kwargs: Any
+        self, *args: Any, flossing_optimizer: Optimizer | None = None, **kwargs: Any
     ) -> None:
         """That of `keras.Model`, with an optimiser for flossing.
 
@@ -190,13 +194,15 @@ class FlossingModel(JointFlossing):
                 from the task's and keeps its state from one flossing to the next. It
                 cannot be `Ftrl` or `ScheduleFreeAdamW`, nor have `use_ema` or
                 `gradient_accumulation_steps`.
-                Defaults to `"adam"`, with Keras's learning rate of 1e-3 and no clipping.
-                With `global_clipnorm=0.1` the exponents of a RateRNN come to zero in
-                fewer steps.
+                Defaults to None, `keras.optimizers.Lamb` with a `global_clipnorm` of 0.1
+                and a learning rate that goes from 0.03 to 0.0006 over the first 100
+                flossing steps, as a cosine does.
         """
         super().compile(*args, **kwargs)
         # Keras keeps what "auto" came to, and not that it was "auto".
         automatic = not args[7:] and kwargs.get("jit_compile", "auto") == "auto"
+        if flossing_optimizer is None:
+            flossing_optimizer = default_optimizer()
         self.flossing_optimizer = keras.optimizers.get(flossing_optimizer)
         if self.flossing_optimizer is self.optimizer:
             raise ValueError(
@@ -251,16 +257,19 @@ class FlossingModel(JointFlossing):
     def floss(
         self,
         x: Data,
-        steps: int = 500,
+        steps: int = STEPS,
         *,
         flossing: Flossing | None = None,
+        brake: bool = True,
         verbose: Verbose = "auto",
         batch_size: int | None | Unset = UNSET,
-        window: int | None | Unset = UNSET,
-        k: int | Mapping[str, int | None] | None | Unset = UNSET,
+        window: Number | Unset = UNSET,
+        k: NumberByLayer | Unset = UNSET,
         target: float | Sequence[float] | Unset = UNSET,
         warmup: int | Literal["auto"] | Unset = UNSET,
         qr_interval: int | Literal["auto"] | Unset = UNSET,
+        damping: float | Unset = UNSET,
+        tolerance: float | Literal["auto"] | Unset = UNSET,
         layers: Layers | None | Unset = UNSET,
         seed: int | None | Unset = UNSET,
         memory_limit: float | None | Unset = UNSET,
@@ -290,16 +299,21 @@ class FlossingModel(JointFlossing):
 
         Args:
             x: inputs: an array or tensor, a batched `tf.data.Dataset`, a
-                `keras.utils.PyDataset` or a generator, with or without targets (which
-                are ignored). It is repeated until `steps` are done, arrays and PyDatasets
-                in a new order each time.
-            steps: number of flossing steps. Defaults to 500.
+                `keras.utils.PyDataset` or a generator, with or without targets (to which
+                `brake` alone looks). It is repeated until flossing ends, arrays and
+                PyDatasets in a new order each time.
+            steps: number of flossing steps at most. Defaults to 100.
             flossing: a `keras_floss.Flossing`, what is flossed and how. Defaults to None,
                 that of the model.
+            brake: whether to look at the task, where `x` has targets and the model a loss,
+                at the first steps: nothing is flossed where the task's gradient arrives
+                already, and flossing stops where it arrives undiminished. Not for LSTM and
+                GRU. Defaults to True.
             verbose: that of `fit`. Defaults to `"auto"`, a progress bar.
             batch_size, window, k, target, warmup, qr_interval: fields of `flossing`
                 that are given one by one, and replace those of the object.
-            layers, seed, memory_limit, orthonormalization: further fields, likewise.
+            damping, tolerance, layers, seed, memory_limit, orthonormalization: further
+                fields, likewise.
 
         Returns:
             A `keras.callbacks.History` with an entry for each step (for each execution,
@@ -309,7 +323,10 @@ class FlossingModel(JointFlossing):
             over the sequences), `flossing_skipped` (skipped steps so far), and
             `qr_interval` where that is `"auto"`. With several recurrent layers the
             exponents, and the loss and the lost directions of each, are prefixed
-            `<layer>/`.
+            `<layer>/`. Its `ended` says why flossing ended, in a word: `"flossed"` (the
+            mean of the last three losses was under the `tolerance` of `flossing`),
+            `"not needed"` or `"gradient arrives"` (`brake`), or `"steps"`; its `message`
+            says it in a sentence.
 
         Raises:
             ValueError: a setting out of its range, no recurrent layer, a layer whose
@@ -324,12 +341,14 @@ class FlossingModel(JointFlossing):
             target=target,
             warmup=warmup,
             qr_interval=qr_interval,
+            damping=damping,
+            tolerance=tolerance,
             layers=layers,
             seed=seed,
             memory_limit=memory_limit,
             orthonormalization=orthonormalization,
         )
-        return self.flosser.floss(x, steps, flossing, verbose=verbose)
+        return self.flosser.floss(x, steps, flossing, brake=brake, verbose=verbose)
 
     def lyapunov_spectrum(
         self,
@@ -420,7 +439,7 @@ class FlossingModel(JointFlossing):
             if "joint" in config:  # of the first version, with what was not the default
                 joint = config.pop("joint")
                 automatic = {"warmup": "auto"} if joint.get("warmup") is None else {}
-                config["flossing"] = Flossing(**{**joint, **automatic})
+                config["flossing"] = Flossing(**{**FIRST_VERSION, **joint, **automatic})
             for part in ("model", "flossing"):
                 if isinstance(config.get(part), dict):
                     config[part] = keras.saving.deserialize_keras_object(

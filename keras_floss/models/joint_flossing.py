@@ -12,7 +12,7 @@ from keras_floss.flossing.flossing import Flossing
 from keras_floss.flossing.flossing_pass import replicas
 from keras_floss.flossing.penalty import Penalty
 from keras_floss.flossing.source import inputs_of
-from keras_floss.utils.checks import check_strength
+from keras_floss.utils.checks import check_not_negative
 from keras_floss.utils.typing import Arrays, Logs
 
 
@@ -49,7 +49,7 @@ class JointFlossing(keras.Model):
         self._penalty: Callable[[], Penalty] | None = None
         if strength is None:
             return
-        check_strength(strength)
+        check_not_negative("strength", strength)
         penalty = Penalty(self, strength, flossing)
         # In a lambda: Keras would track it, which refers back to this model, as a part.
         self._penalty = lambda: penalty

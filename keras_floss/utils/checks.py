@@ -33,6 +33,16 @@ def check_positive(name, value):
     )
 
 
+def check_not_negative(name, value):
+    """A finite number of at least 0."""
+    _require(
+        _is_number(value) and 0 <= value < math.inf,
+        name,
+        value,
+        "a finite number of at least 0",
+    )
+
+
 def check_choice(name, value, choices):
     """One of several words."""
     _require(
@@ -46,16 +56,6 @@ def check_choice(name, value, choices):
 def check_probability(name, value):
     """A number from 0 to 1."""
     _require(_is_number(value) and 0 <= value <= 1, name, value, "a number from 0 to 1")
-
-
-def check_strength(strength):
-    """A finite weight of at least 0."""
-    _require(
-        _is_number(strength) and 0 <= strength < math.inf,
-        "strength",
-        strength,
-        "a finite number of at least 0",
-    )
 
 
 def check_k(k, dim, owner):

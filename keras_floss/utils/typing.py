@@ -23,6 +23,10 @@ Recurrent: TypeAlias = keras.Layer | Callable[..., Any]
 # Recurrent layers of a model: one or several, by name or themselves.
 Layers: TypeAlias = str | keras.Layer | Sequence[str | keras.Layer]
 
+# The number of exponents of a layer, and those by layer name; None stands for all.
+Number: TypeAlias = int | Literal["auto"] | None
+NumberByLayer: TypeAlias = Number | Mapping[str, Number]
+
 Activation: TypeAlias = str | Callable[..., Any]
 Initializer: TypeAlias = str | Callable[..., Any]
 Optimizer: TypeAlias = str | keras.optimizers.Optimizer

@@ -1,0 +1,171 @@
+"""When flossing ends: once the layers are flossed, or where the task wants no more.
+
+The rules were chosen on `keras.layers.SimpleRNN` and `RateRNN` with a delayed copy and a
+temporal XOR. A SimpleRNN as Keras makes it is nearly flossed, and it learns the XOR by
+itself: it should be left alone, since everything of the past would arrive, many times too
+strong. That the gradient arrives is no proof where the loss is still high, so both must
+hold.
+"""
+
+import enum
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+import numpy as np
+
+from keras_floss.flossing.flossing_optimizer import STEPS
+from keras_floss.flossing.history import StepHistory
+from keras_floss.utils.typing import Logs
+
+# Flossed: the mean of so many losses in a row is under the tolerance.
+IN_A_ROW = 3
+# Not needed: so much of the task's gradient arrives at the first step before anything is
+# done, at such a flossing loss.
+ARRIVES, NEARLY = 0.05, 0.02
+# Enough: as much of it arrives as there was, at such a loss, within the first steps. After
+# them a layer was far from flossed at the beginning, and is to be flossed to the end.
+UNDIMINISHED, ALMOST, EARLY = 1.0, 0.004, 10
+# Not converged: so many times the tolerance is left after the last step.
+FAR = 3.0
+
+
+class Ended(str, enum.Enum):
+    """Why flossing ended."""
+
+    FLOSSED = "flossed"
+    NOT_NEEDED = "not needed"
+    GRADIENT_ARRIVES = "gradient arrives"
+    STEPS = "steps"
+
+
+def not_needed(arrives: float, loss: float) -> bool:
+    """Whether a network is better left alone.
+
+    Args:
+        arrives: how much of the task's gradient arrives at the first step.
+        loss: the flossing loss.
+    """
+    return loss < NEARLY and arrives >= ARRIVES
+
+
+class Ending(keras.callbacks.Callback):
+    """Ends flossing, and says why in its History: `ended` and `message`.
+
+    Args:
+        history: the `StepHistory`, which comes before it.
+        tolerances: `{layer name: flossing loss under which it is flossed}`.
+        variables: the variables that are flossed.
+        arrives: a function that says how much of the task's gradient arrives at the first
+            step. None: flossing does not look at the task.
+    """
+
+    def __init__(
+        self,
+        history: StepHistory,
+        tolerances: Mapping[str, float],
+        variables: Sequence[keras.Variable] = (),
+        arrives: Callable[[], float] | None = None,
+    ) -> None:
+        super().__init__()
+        self._history = history
+        self._tolerances = tolerances
+        self._variables = variables
+        self._arrives = arrives
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._history.ended, self._history.message = None, ""
+        if self._arrives:
+            self._before = self._values()
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        losses = self._losses()
+        recent = np.mean(self._relative()[-IN_A_ROW:])
+        if self._arrives and len(losses) == 1 and losses[0] < NEARLY:
+            self._first_look(self._arrives, losses[0])
+        if self._ended:
+            return
+        if len(losses) >= IN_A_ROW and recent <= 1:
+            self._end(Ended.FLOSSED, f"Flossed in {self._steps}: {self._loss}.")
+        elif self._arrives and self._history.epoch[-1] <= EARLY and losses[-1] <= ALMOST:
+            self._look(self._arrives())
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self._ended:
+            return
+        left = self._relative()[-IN_A_ROW:]
+        message = (
+            f"All {self._steps} of flossing were taken: {self._loss}, and it counts as "
+            f"flossed under {min(self._tolerances.values()):.2g}."
+        )
+        self._end(Ended.STEPS, message)
+        # A pass of fewer steps is one that was asked for as it is.
+        if self._history.epoch[-1] >= STEPS and np.mean(left) > FAR:
+            self._history.message += (
+                " It did not converge: more `steps`, fewer exponents (`k`) or smaller "
+                "recurrent weights may help."
+            )
+            warnings.warn(self._history.message, stacklevel=2)
+
+    def _look(self, arrives: float) -> None:
+        if arrives >= UNDIMINISHED:
+            self._end(
+                Ended.GRADIENT_ARRIVES,
+                f"Flossed in {self._steps}: the task's gradient at the first time step is "
+                f"{arrives:.2g} times that at the last; the flossing loss is "
+                f"{self._losses()[-1]:.2g}.",
+            )
+
+    def _first_look(self, look: Callable[[], float], loss: float) -> None:
+        """Undoes the first step where nothing need be done."""
+        after = self._values()
+        self._assign(self._before)
+        arrives = look()
+        if not_needed(arrives, loss):
+            self._end(
+                Ended.NOT_NEEDED,
+                "Not flossed: the task's gradient arrives as it is. At the first time step "
+                f"it is {arrives:.2g} times that at the last; {self._loss}.",
+            )
+        else:
+            self._assign(after)
+
+    @property
+    def _ended(self) -> bool:
+        return self._history.ended is not None
+
+    def _end(self, reason: Ended, message: str) -> None:
+        self._history.ended, self._history.message = reason.value, message
+        self.model.stop_training = True
+
+    def _losses(self) -> list[float]:
+        return self._history.history["flossing_loss"]
+
+    def _relative(self) -> np.ndarray:
+        """The largest loss of a layer in units of its tolerance, step by step."""
+        logged, several = self._history.history, len(self._tolerances) > 1
+        return np.max(
+            [
+                np.divide(
+                    logged[f"{name}/flossing_loss" if several else "flossing_loss"], t
+                )
+                for name, t in self._tolerances.items()
+            ],
+            axis=0,
+        )
+
+    @property
+    def _steps(self) -> str:
+        number = self._history.epoch[-1]
+        return f"{number} step{'s' if number > 1 else ''}"
+
+    @property
+    def _loss(self) -> str:
+        return f"the flossing loss is {np.mean(self._losses()[-IN_A_ROW:]):.2g}"
+
+    def _values(self) -> list[np.ndarray]:
+        return [keras.ops.convert_to_numpy(v) for v in self._variables]
+
+    def _assign(self, values: list[np.ndarray]) -> None:
+        for variable, value in zip(self._variables, values, strict=True):
+            variable.assign(value)
