@@ -80,12 +80,11 @@ class Ending(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         losses = self._losses()
-        recent = np.mean(self._relative()[-IN_A_ROW:])
         if self._arrives and len(losses) == 1 and losses[0] < NEARLY:
             self._first_look(self._arrives, losses[0])
         if self._ended:
             return
-        if len(losses) >= IN_A_ROW and recent <= 1:
+        if len(losses) >= IN_A_ROW and not self._past(1):
             self._end(Ended.FLOSSED, f"Flossed in {self._steps}: {self._loss}.")
         elif self._arrives and self._history.epoch[-1] <= EARLY and losses[-1] <= ALMOST:
             self._look(self._arrives())
@@ -93,14 +92,13 @@ class Ending(keras.callbacks.Callback):
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self._ended:
             return
-        left = self._relative()[-IN_A_ROW:]
         message = (
             f"All {self._steps} of flossing were taken: {self._loss}, and it counts as "
             f"flossed under {min(self._tolerances.values()):.2g}."
         )
         self._end(Ended.STEPS, message)
         # A pass of fewer steps is one that was asked for as it is.
-        if self._history.epoch[-1] >= STEPS and np.mean(left) > FAR:
+        if self._history.epoch[-1] >= STEPS and self._past(FAR):
             self._history.message += (
                 " It did not converge: more `steps`, fewer exponents (`k`) or smaller "
                 "recurrent weights may help."
@@ -141,17 +139,12 @@ class Ending(keras.callbacks.Callback):
     def _losses(self) -> list[float]:
         return self._history.history["flossing_loss"]
 
-    def _relative(self) -> np.ndarray:
-        """The largest loss of a layer in units of its tolerance, step by step."""
-        logged, several = self._history.history, len(self._tolerances) > 1
-        return np.max(
-            [
-                np.divide(
-                    logged[f"{name}/flossing_loss" if several else "flossing_loss"], t
-                )
-                for name, t in self._tolerances.items()
-            ],
-            axis=0,
+    def _past(self, times: float) -> bool:
+        """Whether the last losses of a layer are past so many times its tolerance."""
+        key = "{}/flossing_loss" if len(self._tolerances) > 1 else "flossing_loss"
+        return any(
+            np.mean(self._history.history[key.format(name)][-IN_A_ROW:]) > times * tolerance
+            for name, tolerance in self._tolerances.items()
         )
 
     @property
@@ -164,7 +157,7 @@ class Ending(keras.callbacks.Callback):
         return f"the flossing loss is {np.mean(self._losses()[-IN_A_ROW:]):.2g}"
 
     def _values(self) -> list[np.ndarray]:
-        return [keras.ops.convert_to_numpy(v) for v in self._variables]
+        return [np.array(v.numpy()) for v in self._variables]
 
     def _assign(self, values: list[np.ndarray]) -> None:
         for variable, value in zip(self._variables, values, strict=True):

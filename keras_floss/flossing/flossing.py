@@ -20,7 +20,6 @@ from keras_floss.recurrent.functions import FunctionMap
 from keras_floss.utils.checks import (
     check_k,
     check_not_negative,
-    check_positive,
     check_positive_int,
     check_schedule,
     check_target,
@@ -93,9 +92,9 @@ class Flossing:
             are not flossed, their gradients being noise. 0: none, the exact gradient, as
             in the paper. Defaults to 0.5.
         tolerance: flossing loss of a layer under which it counts as flossed: where
-            `steps` are a maximum flossing ends there. Defaults to `"auto"`: 0.003, and of
-            an LSTM or a GRU `(2/window)²` if that is less, an exponent of 2 over the
-            window.
+            `steps` are a maximum flossing ends there, and at 0 never before them. Defaults
+            to `"auto"`: 0.003, and of an LSTM or a GRU `(2/window)²` if that is less, which
+            is an exponent of 2 over the window.
         layers: names of the recurrent layers to floss, or the layers. Defaults to None,
             all of them.
         seed: of the shuffling of arrays, of the frame to start from, and of the noise of
@@ -167,7 +166,7 @@ class Flossing:
         check_schedule(warmup, fixed, None if self.window == "auto" else self.window)
         check_not_negative("damping", self.damping)
         if self.tolerance != "auto":
-            check_positive("tolerance", self.tolerance)
+            check_not_negative("tolerance", self.tolerance)
         settle_memory_limit(self.memory_limit)
         check_orthonormalization(self.orthonormalization)
 

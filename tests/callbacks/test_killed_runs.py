@@ -19,6 +19,10 @@ X = RNG.standard_normal((10, 8, 2)).astype("float32")
 Y = RNG.standard_normal((10, 1)).astype("float32")
 
 
+# Flossing ends after 9 steps of all sequences, whose loss falls from step to step.
+TOLERANCE = 1.24
+
+
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -46,16 +50,22 @@ class KillInFlossing(keras.callbacks.Callback):
 class KilledPreflossing(Preflossing):
     kill_after = None
 
-    def floss(self, steps=None, callbacks=()):
-        return super().floss(steps, [*callbacks, KillInFlossing(self.kill_after)])
+    def floss(self, steps=None, *, callbacks=(), **settings):
+        callbacks = [*callbacks, KillInFlossing(self.kill_after)]
+        return super().floss(steps, callbacks=callbacks, **settings)
 
 
-def train(folder, kill_after="nothing", order="backup first"):
+def train(folder, kill_after="nothing", order="backup first", tolerance=0):
     """The training script: three epochs of five updates, flossed before 4, 8 and 12.
+
+    Before training 12 steps are flossed, or less where a tolerance is reached.
 
     Returns weights, and the number of flossing steps of this process: before and during
     training.
     """
+    tolerance = float(tolerance)
+    # The interval would begin anew where a run goes on.
+    fixed = {"batch_size": 10 if tolerance else 1, "qr_interval": 1}
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 2))
     outputs = keras.layers.Dense(1)(keras.layers.SimpleRNN(4)(inputs))
@@ -66,10 +76,12 @@ def train(folder, kill_after="nothing", order="backup first"):
 
     what, _, number = kill_after.partition(" ")
     before = (KilledPreflossing if what == "flossing" else Preflossing)(
-        X, steps=12, save_freq=5, seed=1
+        X, steps=12, save_freq=5, seed=1, tolerance=tolerance, **fixed
     )
     before.kill_after = int(number or 0)
-    periodic = PeriodicFlossing(X, every=4, steps=2, flossing=Flossing(seed=1))
+    periodic = PeriodicFlossing(
+        X, every=4, steps=2, flossing=Flossing(seed=1, tolerance=0, **fixed)
+    )
     backup = keras.callbacks.BackupAndRestore(folder, save_freq="epoch")
     callbacks = [backup, before] if order == "backup first" else [before, backup]
     callbacks += [periodic]
@@ -112,6 +124,21 @@ def test_a_killed_run_ends_as_the_unbroken_one(
     assert taken == steps
     for ours, theirs in zip(weights, unbroken, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kill_after", "steps"), [("flossing 6", 4), ("updates 2", 0)])
+def test_what_ended_early_is_not_flossed_again(kill_after, steps, tmp_path):
+    weights, taken = train(tmp_path / "unbroken", tolerance=TOLERANCE)
+    assert taken == [9, 6]
+    folder = tmp_path / "killed"
+    arguments = [sys.executable, __file__, folder, kill_after, "backup first", TOLERANCE]
+    killed = subprocess.run(list(map(str, arguments)), timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+    ours, taken = train(folder, tolerance=TOLERANCE)
+    assert taken == [steps, 6]
+    for one, other in zip(ours, weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
 
 
 if __name__ == "__main__":
