@@ -11,11 +11,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_floss import __version__
+from keras_floss import Flossing, __version__
 from keras_floss.experiments import Configuration, run
 from keras_floss.experiments.compare import PICTURE as COMPARISON
 from keras_floss.experiments.compare import compare
-from keras_floss.experiments.configuration import DEMO, SETTINGS
+from keras_floss.experiments.configuration import SETTINGS
 from keras_floss.experiments.demo import PICTURE, demo
 from keras_floss.experiments.output import check_folder, staged
 from keras_floss.experiments.problems import TASKS, Task
@@ -23,7 +23,7 @@ from keras_floss.experiments.run import FILES
 from keras_floss.experiments.saved_model import spectrum
 
 UPDATES = 3000  # of `compare`
-AUTO = ("warmup", "qr_interval")  # knobs that may be "auto"
+AUTO = ("window", "k", "warmup", "qr_interval", "tolerance")  # knobs that may be "auto"
 # The first knob of each group of flags.
 GROUPS = {
     "task": "the task",
@@ -180,9 +180,11 @@ def names(text: str) -> list[str]:
     return text.split(",")
 
 
-def int_or_auto(text: str) -> int | str:
+def number_or_auto(text: str) -> float | str:
     """What a setting may be that can also be chosen automatically."""
-    return text if text == "auto" else int(text)
+    if text == "auto":
+        return text
+    return int(text) if text.isdecimal() else float(text)
 
 
 def add_knobs(
@@ -195,14 +197,16 @@ def add_knobs(
         for field in dataclasses.fields(Configuration)
         if field.name != "settings"
     }
-    knobs |= {name: (getattr(DEMO, name), {"help": SETTINGS[name]}) for name in SETTINGS}
+    knobs |= {
+        name: (getattr(Flossing, name), {"help": SETTINGS[name]}) for name in SETTINGS
+    }
     for name, (default, metadata) in knobs.items():
         if name in GROUPS:
             group = command.add_argument_group(GROUPS[name])
         if name in without:
             continue
         usual = defaults.get(name, default)
-        kind: Any = int_or_auto if name in AUTO else type(usual)
+        kind: Any = number_or_auto if name in AUTO else type(usual)
         by_task = {task: its.defaults.get(name, usual) for task, its in TASKS.items()}
         # What is not given is left out: the default depends on the task.
         group.add_argument(
@@ -210,7 +214,7 @@ def add_knobs(
             type=kind,
             default=argparse.SUPPRESS,
             choices=metadata["allowed"] if kind is str else None,
-            metavar={int: "INT", float: "FLOAT", str: None}.get(kind, "INT|auto"),
+            metavar={int: "INT", float: "FLOAT", str: None}.get(kind, "NUMBER|auto"),
             help=f"{metadata['help']} (default: {in_words(usual, by_task)})",
         )
 

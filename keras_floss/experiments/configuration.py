@@ -21,16 +21,19 @@ INTEGERS, FLOATS = (1, 2**32 - 1), (1e-45, 3e38)
 LARGEST = 2**30
 MOST_UNITS = 2**14
 
-# How the demo flosses. All else, the warm-up too, is a default of `keras_floss.Flossing`.
-DEMO = Flossing(window=55, k=75)
 # The settings of flossing that are knobs too, and their help.
 SETTINGS = {
-    "window": "time steps of a flossing step",
-    "k": "number of Lyapunov exponents that are flossed",
+    "window": "time steps of a flossing step; auto: at most 100",
+    "k": "number of Lyapunov exponents that are flossed; auto: all, and of an LSTM or a "
+    "GRU a quarter of the units",
     "target": "the exponent that is aimed at, per time step",
     "warmup": "first steps of the window that are not counted; auto: 10 and a tenth of the "
     "window, at most half of it",
     "qr_interval": "time steps from one QR to the next; auto: as many as do no harm",
+    "damping": "of the gradient through the states while the exponents are far from the "
+    "target; 0: none",
+    "tolerance": "flossing loss at which flossing ends; auto: 0.003, and less for an LSTM "
+    "or a GRU; 0: after the last step",
 }
 
 
@@ -105,7 +108,9 @@ class Configuration:
         "moved the exponents; joint: by a penalty in every update",
         *("none", "pre", "periodic", "adaptive", "joint"),
     )
-    flossing_steps: int = knob(500, "flossing steps before training; periodic: each time")
+    flossing_steps: int = knob(
+        100, "flossing steps at most before training; periodic: each time"
+    )
     flossing_every: int = knob(100, "periodic: updates from one flossing to the next")
     flossing_times: int = knob(2, "periodic: how many times to floss during training")
     adaptive_every: int = knob(
@@ -117,8 +122,14 @@ class Configuration:
     adaptive_steps: int = knob(200, "adaptive: flossing steps at most each time")
     adaptive_until: int = knob(1000, "adaptive: updates after which it looks no more")
     strength: float = knob(1.0, "joint: weight of the penalty")
-    flossing_learning_rate: float = knob(1e-3, "of the flossing optimiser, Adam")
-    settings: Flossing = DEMO
+    flossing_optimizer: str = knob(
+        "lamb",
+        "lamb: with steps that get smaller, the default of keras_floss; adam: with a fixed "
+        "learning rate, as in the flossing paper",
+        *("lamb", "adam"),
+    )
+    flossing_learning_rate: float = knob(1e-3, "of a flossing optimiser that is Adam")
+    settings: Flossing = Flossing()
 
     @classmethod
     def of(cls, task: str = "delayed-copy", **knobs: Any) -> Configuration:
@@ -130,7 +141,7 @@ class Configuration:
         """
         knobs = {**(TASKS[task].defaults if task in TASKS else {}), **knobs}
         settings = {name: knobs.pop(name) for name in SETTINGS if name in knobs}
-        return cls(task=task, settings=dataclasses.replace(DEMO, **settings), **knobs)
+        return cls(task=task, settings=Flossing(**settings), **knobs)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

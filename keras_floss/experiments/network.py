@@ -79,6 +79,8 @@ def build(configuration: Configuration) -> FlossingModel:
         loss=task.loss(),
         weighted_metrics=[task.metric()],
         jit_compile=XLA[c.xla],
-        flossing_optimizer=keras.optimizers.Adam(c.flossing_learning_rate),
+        flossing_optimizer=keras.optimizers.Adam(c.flossing_learning_rate)
+        if c.flossing_optimizer == "adam"
+        else None,
     )
     return model

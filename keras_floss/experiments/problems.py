@@ -90,15 +90,12 @@ _error: dict[str, Any] = {
     "measure": "error",
 }
 _class_loss = partial(keras.losses.SparseCategoricalCrossentropy, from_logits=True)
-# Units, batch and clipping are those of the released code of h-detach. The leading
-# exponents of an LSTM are those of its units: the others, of h, are far below.
+# Units, batch and clipping are those of the released code of h-detach.
 _h_detach: dict[str, Any] = {
     "units": 128,
     "batch_size": 100,
     "clip": "global",
     "clipnorm": 1.0,
-    "k": 128,
-    "flossing_steps": 100,
 }
 _lstms = (*RIVALS, "lstm+pre", "h-detach", "h-detach+pre")
 
@@ -156,7 +153,7 @@ TASKS = {
         chance=1 / 8,
         thresholds=(0.5, 0.9),
         arms=_lstms,
-        defaults={**_h_detach, "delay": 10, "window": 30, "warmup": 10, "updates": 10000},
+        defaults={**_h_detach, "delay": 10, "updates": 10000},
     ),
     "adding": Task(
         lambda c, seed: tasks.adding_problem(c.length, c.batch_size, seed),
@@ -170,6 +167,6 @@ TASKS = {
     ),
     "digits": _pixels(tasks.sequential_digits, None, 64),
     "permuted-digits": _pixels(tasks.sequential_digits, 0, 64),
-    "mnist": _pixels(tasks.sequential_mnist, None, 784, units=100, k=100),
-    "permuted-mnist": _pixels(tasks.sequential_mnist, 0, 784, units=100, k=100),
+    "mnist": _pixels(tasks.sequential_mnist, None, 784, units=100),
+    "permuted-mnist": _pixels(tasks.sequential_mnist, 0, 784, units=100),
 }

@@ -108,7 +108,8 @@ def run(
     model = build(configuration)
     task, settings = TASKS[configuration.task], configuration.settings
     sample = next(iter(configuration.data(SPECTRUM_STREAM)))[0][:4]
-    warmup = settings.warmup_of(settings.window or task.steps(configuration))
+    steps = task.steps(configuration)
+    warmup = settings.warmup_of(settings.window_of(steps) or steps)
     spectra: dict[str, np.ndarray] = {}
 
     def look(stage: str) -> None:
