@@ -201,7 +201,7 @@ TASKS = {
         generated(periodic), batch_size=32, length=100, target="numbers", mark=0.25
     ),
     "chaotic": stored(
-        generated(chaotic), batch_size=32, length=100, target="numbers", mark=0.05
+        generated(chaotic), batch_size=32, length=100, target="numbers", mark=0.15
     ),
     "copy-40-long": _bits(tasks.delayed_copy, 40, 300, updates=500),
     "copy-76-long": _bits(tasks.delayed_copy, 76, 300),

@@ -74,8 +74,8 @@ def make_parser() -> argparse.ArgumentParser:
     verbose = 1 if sys.stdout.isatty() else 2
     command = add(
         "demo",
-        functools.partial(demo, verbose=verbose),
-        "see a network learn a delay that it could not learn before (minutes)",
+        demo,
+        "see a flossed network learn a delay at which Keras's layers fail (two minutes)",
     )
     command.add_argument(
         "--output",
@@ -84,7 +84,11 @@ def make_parser() -> argparse.ArgumentParser:
         help=f"folder for the picture, {PICTURE} (default: the current folder)",
     )
     command.add_argument(
-        "--seed", type=int, default=0, help="of weights and data (default: 0)"
+        "--seeds",
+        type=int,
+        default=3,
+        metavar="INT",
+        help="number of seeds of weights and data, from 0 on (default: 3)",
     )
 
     command = add(

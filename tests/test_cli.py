@@ -117,7 +117,7 @@ def no_work(*_, **__):
     [
         (["train", "--output"], "keras_floss.cli.run"),
         (["compare", "--seeds=1", "--output"], "keras_floss.experiments.compare.run"),
-        (["demo", "--output"], "keras_floss.experiments.demo.run"),
+        (["demo", "--output"], "keras_floss.experiments.demo.train"),
     ],
     ids=["train", "compare", "demo"],
 )
@@ -147,8 +147,12 @@ def test_a_folder_where_a_file_is_to_go_is_named_before_the_work(
     command, taken, monkeypatch, tmp_path, capsys
 ):
     (tmp_path / taken).mkdir(parents=True)
-    module = "cli" if command == "train" else f"experiments.{command}"
-    monkeypatch.setattr(f"keras_floss.{module}.run", no_work)
+    worker = {
+        "train": "cli.run",
+        "compare": "experiments.compare.run",
+        "demo": "experiments.demo.train",
+    }[command]
+    monkeypatch.setattr(f"keras_floss.{worker}", no_work)
     with pytest.raises(SystemExit) as stop:
         main([command, f"--output={tmp_path}"])
     assert stop.value.code == 2
@@ -243,20 +247,30 @@ def test_demo_without_matplotlib_says_so_before_it_works(monkeypatch, capsys):
         plots.figure()
 
 
-@pytest.mark.slow
-def test_demo_learns_only_what_is_flossed(tmp_path, capsys):
-    plain, flossed = demo(tmp_path, verbose=2)
-    assert plain.measure < 0.6
-    assert flossed.measure > 0.95
-    assert plain.history["update"] == flossed.history["update"]
-    assert 400 <= flossed.history["update"][-1] <= 1000
-    # A spectrum moved to zero: the flossed exponents, not the others.
-    before, after = flossed.spectra["initial"], flossed.spectra["flossed"]
-    assert np.mean(after[:75] ** 2) < 0.05 * np.mean(before[:75] ** 2)
+def test_demo_says_and_draws_what_it_did(monkeypatch, tmp_path, capsys):
+    for name, value in (("DELAY", 3), ("LENGTH", 24)):
+        monkeypatch.setattr(f"keras_floss.experiments.demo.{name}", value)
+    arms = demo(tmp_path, seeds=1, updates=2, units=8)
     output = capsys.readouterr().out
-    assert f"{flossed.measure:.3f}" in output
+    assert list(arms) == ["SimpleRNN, flossed", "SimpleRNN", "LSTM"]
+    for name, (arm,) in arms.items():
+        assert arm.updates == [2]
+        assert re.search(f"{re.escape(name)} +{arm.accuracy:.3f}", output)
+        assert (arm.flossing_seconds > 0) == ("flossed" in name)
+    assert [*arms["SimpleRNN, flossed"][0].spectra] == ["before flossing", "flossed"]
     assert str(tmp_path / PICTURE) in output
     assert (tmp_path / PICTURE).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_demo_learns_only_what_is_flossed(tmp_path):
+    arms = demo(tmp_path, seeds=1)
+    flossed, *plain = (runs[0].accuracy for runs in arms.values())
+    assert flossed > 0.9
+    assert max(plain) < 0.75
+    spectra = arms["SimpleRNN, flossed"][0].spectra
+    before, after = (np.mean(spectra[x] ** 2) for x in ("before flossing", "flossed"))
+    assert after < 0.5 * before
 
 
 ARMS = tuple(f"rate-rnn{when}" for when in ("", "+pre", "+periodic", "+adaptive"))

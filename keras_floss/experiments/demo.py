@@ -1,112 +1,220 @@
-"""The main job: a network learns a delay that it could not learn before."""
+"""The main job: a network learns a delay at which Keras's layers stay at chance."""
 
 from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+import statistics
+import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
+import numpy as np
 
-from keras_floss import plots
-from keras_floss.experiments.configuration import Configuration
+from keras_floss import lyapunov_exponents, plots, tasks
+from keras_floss.callbacks import Preflossing
+from keras_floss.experiments.configuration import check
 from keras_floss.experiments.output import Path, aligned, check_folder
-from keras_floss.experiments.run import Result, run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURE = "keras-floss-demo.png"
-LEARNED, AT_LEAST, AT_MOST = 0.95, 400, 1000
+DELAY, LENGTH, UNITS, UPDATES = 80, 100, 64, 600
+LOOK_EVERY = 50  # updates
+AT_MOST = (1, 1000)  # seeds
+FRESH = 25  # batches that the accuracy is of
+# Streams of data of which no network learns: for the accuracy, and for the exponents.
+TEST, SPECTRUM = 1_000_003, 2_000_006
+FLOSSED = "SimpleRNN, flossed"
+# Keras's layers, as Keras makes them; the flossed one first, since it is drawn first.
+ARMS = {
+    FLOSSED: keras.layers.SimpleRNN,
+    "SimpleRNN": keras.layers.SimpleRNN,
+    "LSTM": keras.layers.LSTM,
+}
+
+
+@dataclasses.dataclass
+class Arm:
+    """What came out of a network.
+
+    Attributes:
+        updates, accuracies: lists; each accuracy is a mean over the updates since the one
+            before, each measured on its batch before the update.
+        accuracy: on fresh data, after the last update.
+        flossing_seconds, training_seconds: of wall time, with compilation.
+        spectra: `{"before flossing": ..., "flossed": ...}`, arrays of exponents, or empty.
+    """
+
+    updates: list[int]
+    accuracies: list[float]
+    accuracy: float
+    flossing_seconds: float
+    training_seconds: float
+    spectra: dict[str, np.ndarray]
+
+
+class Watch(keras.callbacks.Callback):
+    """Measures what happens between the beginning of `fit` and its first update.
+
+    Args:
+        x: inputs along which the exponents of the first layer are measured.
+    """
+
+    def __init__(self, x: Any) -> None:
+        super().__init__()
+        self.x = x
+        self.spectra: dict[str, np.ndarray] = {}
+        self.seconds = self.own_seconds = 0.0
+
+    def _look(self, stage: str) -> None:
+        start = time.perf_counter()
+        if len(self.x):
+            exponents = lyapunov_exponents(self.model.layers[1], self.x, warmup=20)
+            self.spectra[stage] = np.mean(exponents, axis=0)
+        self._now = time.perf_counter()
+        self.own_seconds += self._now - start
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._look("before flossing")
+        self._begun = False
+
+    # Preflossing flosses when the first epoch begins.
+    def on_train_batch_begin(
+        self, batch: int, logs: Mapping[str, Any] | None = None
+    ) -> None:
+        if not self._begun:
+            self._begun, self.seconds = True, time.perf_counter() - self._now
+            self._look("flossed")
+
+
+def train(name: str, seed: int, updates: int = UPDATES, units: int = UNITS) -> Arm:
+    """Builds and trains one of the ARMS, flossed first if its name says so."""
+    keras.utils.set_random_seed(seed)
+    data = tasks.delayed_copy(DELAY, LENGTH, seed=seed)
+    inputs = keras.Input((LENGTH, 1))
+    states = ARMS[name](units, return_sequences=True)(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1)(states))
+    model.compile(
+        keras.optimizers.Adam(1e-3, global_clipnorm=1.0),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        weighted_metrics=[keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")],
+    )
+    flossed = name == FLOSSED
+    sample = next(iter(tasks.delayed_copy(DELAY, LENGTH, seed=seed + SPECTRUM)))[0]
+    watch = Watch(sample[: 4 if flossed else 0])
+    flossing = [Preflossing(data, verbose=0)] if flossed else []
+    steps = min(updates, LOOK_EVERY)
+    start = time.perf_counter()
+    fit = model.fit(
+        data,
+        epochs=updates // steps,
+        steps_per_epoch=steps,
+        shuffle=False,
+        verbose=0,
+        callbacks=[*flossing, watch],
+    )
+    seconds = time.perf_counter() - start
+    fresh = tasks.delayed_copy(DELAY, LENGTH, seed=seed + TEST)
+    return Arm(
+        [steps * (epoch + 1) for epoch in fit.epoch],
+        fit.history["accuracy"],
+        model.evaluate(fresh, steps=FRESH, verbose=0, return_dict=True)["accuracy"],
+        watch.seconds if flossed else 0.0,
+        seconds - watch.own_seconds - watch.seconds,
+        watch.spectra if flossed else {},
+    )
 
 
 def demo(
-    output: Path = ".", seed: int = 0, verbose: int | str = "auto"
-) -> tuple[Result, Result]:
-    """Trains a network on a delayed copy as it is, and flossed; prints and draws both.
+    output: Path = ".", seeds: int = 3, updates: int = UPDATES, units: int = UNITS
+) -> dict[str, list[Arm]]:
+    """Trains Keras's SimpleRNN and LSTM as they are, and a SimpleRNN that is flossed.
 
-    Both arms start from the same weights, see the same sequences and get the same number
-    of updates: until the flossed one passes an accuracy of 0.95, at least 400, at most
-    1000.
+    The task is a delayed copy, delay 80. All have the same updates and see the same
+    sequences; both SimpleRNNs start from the same weights. Prints a table and draws a
+    picture.
 
     Args:
         output: the folder that the picture goes to.
-        seed: of weights and data.
-        verbose: as in `fit`.
+        seeds: the number of seeds of weights and data, from 0 on.
+        updates: of the weights on the task, a multiple of 50, or less than that.
+        units: of each layer.
 
     Returns:
-        `(plain, flossed)`, two `Result`s.
+        `{name: Arms, one for each seed}`.
     """
     plots.figure()  # raises where there is no matplotlib
-    configuration = Configuration(flossing="pre", updates=AT_MOST, seed=seed)
+    check("seeds", seeds, AT_MOST)
     check_folder(output, PICTURE)
     print(
-        f"Delayed copy: at each step, say the bit that came {configuration.delay} steps "
-        f"ago. RateRNN, {configuration.units} units, sequences of {configuration.length} "
-        "steps, fresh in every batch; chance is an accuracy of 0.5.\n\n"
-        f"1. {configuration.flossing_steps} flossing steps, then training:",
+        f"Delayed copy: at each step, say the bit that came {DELAY} steps ago. Keras's "
+        f"layers of {units} units, sequences of {LENGTH} steps, fresh in every batch, "
+        f"{updates} updates; chance is an accuracy of 0.5.\n",
         flush=True,
     )
-    flossed = run(configuration, callbacks=[StopWhenLearned()], verbose=verbose)
-    updates = int(flossed.history["update"][-1])
-    print(f"\n2. The same network, not flossed, {updates} updates:", flush=True)
-    configuration = dataclasses.replace(configuration, flossing="none", updates=updates)
-    plain = run(configuration, verbose=verbose)
-    print(f"\n{table(plain, flossed)}\n")
+    arms: dict[str, list[Arm]] = {name: [] for name in ARMS}
+    for seed in range(seeds):
+        for name, done in arms.items():
+            print(f"{name}, seed {seed}: ", end="", flush=True)
+            arm = train(name, seed, updates, units)
+            flossing = f"{arm.flossing_seconds:.0f} s of flossing, "
+            print(
+                f"accuracy {arm.accuracy:.3f} after {updates} updates, "
+                f"{flossing if name == FLOSSED else ''}"
+                f"{arm.training_seconds:.0f} s of training",
+                flush=True,
+            )
+            done.append(arm)
+    print(f"\n{table(arms)}\n")
     path = pathlib.Path(output) / PICTURE
-    draw(plain, flossed).savefig(path, dpi=150)
+    draw(arms).savefig(path, dpi=150)
     print(f"Picture: {path}")
-    return plain, flossed
+    return arms
 
 
-class StopWhenLearned(keras.callbacks.Callback):
-    """Ends training once the task is learned."""
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        updates = (epoch + 1) * self.params["steps"]
-        if updates >= AT_LEAST and (logs or {})["accuracy"] > LEARNED:
-            self.model.stop_training = True
+def median(runs: Sequence[Arm], name: str) -> float:
+    """The median of an attribute."""
+    return statistics.median(getattr(arm, name) for arm in runs)
 
 
-def table(plain: Result, flossed: Result) -> str:
-    """Both arms as lines of text."""
-    c = flossed.configuration
-    k = number_of(c)
+def table(arms: Mapping[str, Sequence[Arm]]) -> str:
+    """All arms as lines of text."""
     rows = [
         {
             "": name,
-            "accuracy": f"{result.measure:.3f}",
-            "updates": str(result.history["update"][-1]),
-            "λ_1": f"{result.spectra['flossed'][0]:+.3f}",
-            f"λ_{k}": f"{result.spectra['flossed'][k - 1]:+.3f}",
-            "seconds": f"{result.seconds:.0f}",
+            **{f"seed {seed}": f"{arm.accuracy:.3f}" for seed, arm in enumerate(runs)},
+            "s flossing": f"{median(runs, 'flossing_seconds'):.0f}",
+            "s training": f"{median(runs, 'training_seconds'):.0f}",
         }
-        for name, result in (("plain", plain), ("flossed", flossed))
+        for name, runs in arms.items()
     ]
-    return f"{aligned(rows)}\n(λ: Lyapunov exponents per time step, when training begins)"
+    return (
+        f"{aligned(rows)}\n(accuracy on fresh data after {arms[FLOSSED][0].updates[-1]} "
+        "updates; medians of seconds of wall time, with compilation)"
+    )
 
 
-def number_of(configuration: Configuration) -> int:
-    """The number of exponents that are flossed."""
-    k = configuration.settings.k
-    return k if isinstance(k, int) else configuration.units
-
-
-def draw(plain: Result, flossed: Result) -> Figure:
+def draw(arms: Mapping[str, Sequence[Arm]]) -> Figure:
     """The picture: accuracy over updates, and the spectrum before and after flossing."""
-    c = flossed.configuration
     figure, (left, right) = plots.figure(columns=2)
-    curves = {
-        name: (result.history["update"], result.history["accuracy"])
-        for name, result in (("flossed", flossed), ("plain", plain))
-    }
+    curves = {}
+    for name, runs in arms.items():
+        flossing, training = (
+            f"{median(runs, what):.0f} s"
+            for what in ("flossing_seconds", "training_seconds")
+        )
+        seconds = f"{flossing} + {training}" if name == FLOSSED else training
+        accuracies = [arm.accuracies for arm in runs]
+        curves[f"{name} ({seconds})"] = runs[0].updates, accuracies
     plots.learning_curves(curves, chance=0.5, ax=left)
-    left.set_title(f"Delayed copy, delay {c.delay}")
+    left.set_title(f"Delayed copy, {DELAY} steps back (time: flossing + training)")
     spectra = {
-        "flossed": flossed.spectra["flossed"],
-        "before flossing": flossed.spectra["initial"],
+        stage: np.mean([arm.spectra[stage] for arm in arms[FLOSSED]], axis=0)
+        for stage in ("flossed", "before flossing")
     }
-    plots.spectra(spectra, flossed=number_of(c), ax=right)
-    right.set_title("Why: Lyapunov exponents when training begins")
+    plots.spectra(spectra, ax=right)
+    right.set_title("Why: Lyapunov exponents of the SimpleRNN")
     return figure
