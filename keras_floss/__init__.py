@@ -16,6 +16,8 @@ if keras.backend.backend() != "tensorflow":
 
 from keras_floss import callbacks, initializers, layers, plots, tasks
 from keras_floss._version import __version__
+from keras_floss.advice.diagnose import diagnose
+from keras_floss.advice.diagnosis import Diagnosis, LayerDiagnosis
 from keras_floss.diagnostics import GradientNorms, KernelGradient, gradient_norms
 from keras_floss.flossing.flossing import Flossing
 from keras_floss.layers import LyapunovRegularizer
@@ -36,17 +38,20 @@ from keras_floss.recurrent.recurrent_inputs import RecurrentInputs, recurrent_in
 
 __all__ = [
     "ConditionNumber",
+    "Diagnosis",
     "Flossing",
     "FlossingModel",
     "GradientNorms",
     "KernelGradient",
     "LSTMJacobianPaths",
+    "LayerDiagnosis",
     "LyapunovRegularizer",
     "LyapunovStatistics",
     "RecurrentInputs",
     "__version__",
     "callbacks",
     "condition_number",
+    "diagnose",
     "gradient_norms",
     "initializers",
     "jacobian_singular_values",

@@ -144,7 +144,7 @@ def make_parser() -> argparse.ArgumentParser:
     command = add(
         "spectrum",
         spectrum,
-        "the Lyapunov exponents of the recurrent layers of a saved model, and a verdict",
+        "the Lyapunov exponents of the recurrent layers of a saved model, and a diagnosis",
     )
     command.add_argument("model", metavar="MODEL.keras", help="a model saved by Keras")
     command.add_argument(
@@ -153,6 +153,11 @@ def make_parser() -> argparse.ArgumentParser:
         required=True,
         help="its inputs, as numpy.save wrote them; .npz for several, under the names of "
         "the model's inputs, or without names in their order",
+    )
+    command.add_argument(
+        "--targets",
+        metavar="Y.npy",
+        help="its targets, for the gradient of its loss (default: exponents alone)",
     )
     command.add_argument(
         "--sequences", type=int, default=4, help="how many, the first ones (default: 4)"

@@ -18,6 +18,7 @@ ROOMS = (
     "lyapunov",
     "diagnostics",
     "flossing",
+    "advice",
     "models",
     "layers",
     "tasks",

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import keras_floss
+from keras_floss import Flossing, diagnose
 from keras_floss.cli import main
-from keras_floss.experiments.verdict import verdict
 from keras_floss.lyapunov import condition_number, lyapunov_exponents
 
 SEQUENCES, TIME = 3, 30
@@ -68,7 +68,10 @@ def test_numbers_are_those_of_the_functions(saved, capsys):
     assert memory["horizons"][-1] == 20
     condition = condition_number(layer, x[:1], 20, k=3, mask=mask[:1]).log_measured[0, -1]
     np.testing.assert_allclose(memory["log10_condition"][-1], condition / np.log(10))
-    assert memory["verdict"] == verdict(np.array(memory["exponents"]), TIME)
+    said = diagnose(keras.models.load_model(model), x, flossing=Flossing(k=3))
+    assert {r["layer"]: r["diagnosis"]["sentence"] for r in reports} == {
+        name: layer.sentence for name, layer in said.layers.items()
+    }
 
 
 def test_text_and_picture(saved, tmp_path, capsys):
@@ -80,6 +83,26 @@ def test_text_and_picture(saved, tmp_path, capsys):
     assert "both" not in text
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert str(picture) in text
+
+
+def test_targets_say_whether_the_gradient_of_the_task_arrives(saved, tmp_path, capsys):
+    model, data = saved
+    x, y = np.load(data), tmp_path / "y.npy"
+    np.save(y, np.ones((len(x), 1)))
+    words = said(capsys, model, "--data", data, "--targets", y)
+    assert "saved without a loss" in words
+    compiled = keras.models.load_model(model)
+    compiled.compile("adam", "mse")
+    compiled.save(tmp_path / "m.keras")
+    flags = ["--data", data, "--targets", str(y), "--layers=memory", "--k=3", "--json"]
+    (report,) = json.loads(printed(capsys, str(tmp_path / "m.keras"), *flags))
+    norms = keras_floss.gradient_norms(compiled, x[:4], np.ones((4, 1)))["memory"].norms
+    ratio = report["diagnosis"]["gradient_ratio"]
+    np.testing.assert_allclose(ratio, norms[0] / norms[-1], rtol=1e-5)
+    assert f"{ratio:.2g} times" in report["diagnosis"]["sentence"]
+    np.save(y, np.ones((2, 1)))
+    words = said(capsys, tmp_path / "m.keras", "--data", data, "--targets", y)
+    assert "each of the 4 sequences" in words
 
 
 def test_lost_directions_are_null_in_json(tmp_path, capsys):
@@ -94,22 +117,6 @@ def test_lost_directions_are_null_in_json(tmp_path, capsys):
     text = printed(capsys, str(tmp_path / "m.keras"), *flags)
     assert json.loads(text)[0]["exponents"] == [None, None]
     assert not any(word in text for word in ("NaN", "Infinity"))
-
-
-@pytest.mark.parametrize(
-    ("exponents", "steps", "words"),
-    [
-        ([-0.27, -0.5], 100, ["-0.27", "loses", "10^12", "100 steps", "Flossing may help"]),
-        ([0.2, -0.1], 100, ["+0.2", "grows", "10^9", "Clip"]),
-        ([-0.01, -1.0], 100, ["last of these 2", "10^43"]),
-        ([-0.001, -np.inf], 100, ["last of these 2", "without bound"]),
-        ([0.01, -0.01], 100, ["arrives in all of these 2", "little left"]),
-        ([-0.27, -0.5], 10, ["arrives in all"]),
-    ],
-)
-def test_verdicts(exponents, steps, words):
-    said = verdict(np.array(exponents), steps)
-    assert all(word in said for word in words), said
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from keras_floss.experiments.output import Path
 Arrays = Mapping[str, np.ndarray]
 
 
-def load(path: Path) -> keras.Model:
-    """The model in a file, not compiled: nothing is trained here."""
+def load(path: Path, compile: bool = False) -> keras.Model:
+    """The model in a file, compiled only where its loss is wanted."""
     _check_file(path)
     try:
-        return keras.models.load_model(path, compile=False)
+        return keras.models.load_model(path, compile=compile)
     except Exception as error:  # what a damaged file raises depends on where the damage is
         raise ValueError(
             f"{path} could not be loaded as a Keras model: it is none, or damaged, or has "
@@ -43,6 +43,22 @@ def read(path: Path) -> dict[str, np.ndarray]:
             f"{path} must hold arrays of numbers, as numpy.save or numpy.savez write them."
         )
     return arrays
+
+
+def targets_of(model: keras.Model, inputs: Any, path: Path) -> np.ndarray:
+    """The targets of the sequences that the inputs hold, of a model that has a loss."""
+    arrays, rows = list(read(path).values()), len(keras.tree.flatten(inputs)[0])
+    if len(arrays) > 1 or arrays[0].dtype.kind not in "biuf" or len(arrays[0]) < rows:
+        raise ValueError(
+            f"{path} must hold one array of real numbers, with a target for each of the "
+            f"{rows} sequences. Received arrays of shapes {[a.shape for a in arrays]}."
+        )
+    if not model.compiled:
+        raise ValueError(
+            f"The model `{model.name}` was saved without a loss, so its targets say "
+            "nothing: compile it before it is saved."
+        )
+    return arrays[0][:rows]
 
 
 def inputs_of(model: keras.Model, arrays: Arrays, sequences: int, path: Path) -> Any:

@@ -14,16 +14,19 @@ import tensorflow as tf
 
 from keras_floss import (
     ConditionNumber,
+    Flossing,
+    FlossingModel,
+    LayerDiagnosis,
     RecurrentInputs,
     condition_number,
+    diagnose,
     lyapunov_statistics,
     plots,
     recurrent_inputs,
 )
 from keras_floss.experiments.configuration import check
-from keras_floss.experiments.inputs import first_line, inputs_of, load, read
+from keras_floss.experiments.inputs import first_line, inputs_of, load, read, targets_of
 from keras_floss.experiments.output import Path, check_picture, picture_format
-from keras_floss.experiments.verdict import verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +49,7 @@ class LayerReport:
         dimension: Kaplan–Yorke, median over the sequences.
         horizons: time steps over which the condition number was measured.
         condition: the `ConditionNumber` of one sequence at these horizons.
-        verdict: a sentence or two.
+        diagnosis: the `LayerDiagnosis`.
     """
 
     layer: str
@@ -57,7 +60,7 @@ class LayerReport:
     dimension: float
     horizons: list[int]
     condition: ConditionNumber
-    verdict: str
+    diagnosis: LayerDiagnosis
 
     def log10_condition(self) -> np.ndarray:
         """The decimal logarithm of the condition number at each horizon, over k."""
@@ -68,12 +71,15 @@ class LayerReport:
         fields = dataclasses.asdict(self)
         del fields["condition"]
         fields["log10_condition"] = self.log10_condition().tolist()
+        exponents = self.diagnosis.exponents.tolist()
+        fields["diagnosis"] = self.diagnosis._replace(exponents=exponents)._asdict()
         return json.loads(json.dumps(fields), parse_constant=lambda name: None)
 
 
 def spectrum(
     model: Path,
     data: Path,
+    targets: Path | None = None,
     sequences: int = 4,
     k: int | None = None,
     warmup: int = 0,
@@ -87,6 +93,8 @@ def spectrum(
         model: path of a model that Keras has saved (`.keras`).
         data: path of its inputs: `.npy`, or `.npz` of several, under the names of the
             model's inputs, or without names in their order.
+        targets: path of the targets, `.npy`, of a model that was saved compiled. None: the
+            gradient of the task is not looked at.
         sequences: number of sequences, the first ones.
         k: number of exponents of each layer, all if it has fewer; None: all.
         warmup: number of first steps that are not counted.
@@ -100,7 +108,7 @@ def spectrum(
     check("sequences", sequences)
     if picture:
         check_picture(picture)
-    loaded = load(model)
+    loaded = load(model, compile=targets is not None)
     inputs = inputs_of(loaded, read(data), sequences, data)
     try:
         found = recurrent_inputs(loaded, inputs, layers=layers)
@@ -110,7 +118,18 @@ def spectrum(
             f"The model `{loaded.name}` cannot be called on inputs of shape {shapes}: "
             f"{first_line(error)}"
         ) from error
-    reports = [report(name, each, k, warmup) for name, each in found.items()]
+    given = None if targets is None else targets_of(loaded, inputs, targets)
+    settings = loaded.flossing if isinstance(loaded, FlossingModel) else Flossing()
+    settings = dataclasses.replace(settings, layers=layers)
+    if k is not None:
+        states = {layer_of(name): each.states for name, each in found.items()}
+        at_most = {name: min(k, number) for name, number in states.items()}
+        settings = dataclasses.replace(settings, k=at_most)
+    diagnosis = diagnose(loaded, inputs, given, flossing=settings)
+    reports = [
+        report(name, each, diagnosis.layers[layer_of(name)], k, warmup)
+        for name, each in found.items()
+    ]
     if as_json:
         print(json.dumps([each.json() for each in reports], indent=2))
     else:
@@ -122,8 +141,17 @@ def spectrum(
     return reports
 
 
+def layer_of(name: str) -> str:
+    """The layer that a call of it is named after."""
+    return name.partition("/call_")[0]
+
+
 def report(
-    name: str, given: RecurrentInputs, k: int | None = None, warmup: int = 0
+    name: str,
+    given: RecurrentInputs,
+    diagnosis: LayerDiagnosis,
+    k: int | None = None,
+    warmup: int = 0,
 ) -> LayerReport:
     """The report on one layer, given what it runs over."""
     states, steps = given.states, given.inputs.shape[1]
@@ -158,7 +186,7 @@ def report(
         float(np.median(statistics.dimension[used])),
         horizons,
         condition,
-        verdict(exponents, steps),
+        diagnosis,
     )
 
 
@@ -175,7 +203,7 @@ def text(r: LayerReport) -> str:
         f"  Kaplan–Yorke dimension {r.dimension:.3g}",
         f"  condition number over {r.horizons[-1]} steps, {len(r.exponents)} directions: "
         f"10^{r.log10_condition()[-1]:.0f}",
-        f"  {r.verdict}",
+        f"  {r.diagnosis.sentence}",
     ]
     return "\n".join(lines)
 

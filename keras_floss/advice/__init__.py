@@ -1,0 +1,1 @@
+"""Whether a model needs flossing, and what stops its gradient."""
