@@ -30,7 +30,7 @@ __all__ = [
 
 # Okabe and Ito's colours, which differ for colour-blind readers; markers and line styles
 # differ too, for print.
-STYLES: tuple[dict[str, Any], ...] = (
+_SEVEN: tuple[dict[str, Any], ...] = (
     {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     {"color": "#D55E00", "marker": "s", "linestyle": "--"},
     {"color": "#009E73", "marker": "^", "linestyle": "-."},
@@ -38,6 +38,11 @@ STYLES: tuple[dict[str, Any], ...] = (
     {"color": "#56B4E9", "marker": "v", "linestyle": (0, (6, 2))},
     {"color": "#E69F00", "marker": "P", "linestyle": "-"},
     {"color": "#000000", "marker": "x", "linestyle": "--"},
+)
+# As many again, each colour with the marker and the line of another one.
+STYLES = _SEVEN + tuple(
+    {**style, "color": other["color"]}
+    for style, other in zip(_SEVEN, _SEVEN[3:] + _SEVEN[:3], strict=True)
 )
 
 PREDICTION = r"predicted: $(\lambda_1 - \lambda_m)\,t$"

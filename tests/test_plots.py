@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_floss import plots
+from keras_floss.experiments.problems import TASKS
 from keras_floss.lyapunov import ConditionNumber
 
 
@@ -27,6 +28,15 @@ def test_learning_curves():
         np.testing.assert_array_equal(lines[label], (updates, accuracy))
     assert legend(ax) == ["plain", "flossed", "chance"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("updates", "accuracy")
+
+
+def test_as_many_curves_as_a_task_has_arms_look_different():
+    _, ax = plots.figure()
+    arms = max((task.arms for task in TASKS.values()), key=len)
+    plots.learning_curves({arm: ([50, 100], [0.5, 0.6]) for arm in arms}, ax=ax)
+    lines = [line for line in ax.get_lines() if line.get_label() in arms]
+    looks = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}
+    assert len(looks) == len(arms)
 
 
 def test_spectra():
