@@ -145,8 +145,9 @@ def key(name, run):
 
 
 def key_of(row):
-    """The same of a row that was read."""
-    return (row["set"], *(row[field.name] for field in dataclasses.fields(Run)))
+    """The same of a row that was read, of before there were all columns too."""
+    fields = dataclasses.fields(Run)
+    return (row["set"], *(row.get(field.name, str(field.default)) for field in fields))
 
 
 def read(path):

@@ -194,7 +194,10 @@ def flossing_callbacks(run, train):
     """The callbacks that floss: without a setting, but for the rows that name some."""
     if not run.flossed:
         return []
-    row = {"k": run.k, "target": run.target} if run.k else {}
+    row = {}
+    if run.k:
+        row |= {"k": run.k, "target": run.target}
+        train = train.map(lambda x, *_: x)  # how far it flosses, whatever the task
     if run.steps:
         row["steps"] = run.steps
     arm = [callbacks.Preflossing(train, **row)]
@@ -231,9 +234,11 @@ def do(run):
     fit = time.perf_counter() - before
     outcome.flossing_seconds = flossed.seconds
     outcome.training_seconds = fit - flossed.seconds - looked.seconds
-    for each in keras.tree.flatten([callback.history for callback in flossing]):
-        outcome.flossing_steps += len(each.epoch)
-        outcome.ended = outcome.ended or getattr(each, "ended", None) or ""
+    for number, each in enumerate(keras.tree.flatten([f.history for f in flossing])):
+        if number == 0:
+            outcome.ended = outcome.ended or each.ended
+        # Where flossing is not needed, the one step that was taken is undone.
+        outcome.flossing_steps += 0 if each.ended == "not needed" else len(each.epoch)
     outcome.flossing_loss = looks.flossing_loss
     outcome.reached = task.reaches(outcome.score)
     at = [u for u, s in zip(looks.updates, looks.scores, strict=True) if task.reaches(s)]

@@ -61,7 +61,7 @@ def check(name: str, value: Any, allowed: Sequence[Any] = INTEGERS) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """The knobs of one run; the defaults are those of the flossing paper.
+    """The knobs of one run; the defaults are a task of the flossing paper.
 
     The network is a recurrent layer with a linear readout, the optimiser Adam with
     gradients clipped to `clipnorm`. The help of each knob stands beside it.
