@@ -9,11 +9,7 @@ from keras_floss.callbacks.fresh_start import FreshStart
 from keras_floss.callbacks.run_count import RunCount
 from keras_floss.flossing.engine import Flosser
 from keras_floss.flossing.flossing import Flossing, override
-from keras_floss.flossing.flossing_optimizer import (
-    check_flossing_optimizer,
-    default_optimizer,
-    optimizer_of,
-)
+from keras_floss.flossing.flossing_optimizer import check_flossing_optimizer, optimizer_of
 from keras_floss.models import FlossingModel
 from keras_floss.utils.checks import check_positive_int
 from keras_floss.utils.typing import Data, Logs, Optimizer, Verbose
@@ -73,10 +69,8 @@ class FlossingCallback(FreshStart):
         if isinstance(self.model, FlossingModel):
             return self.model.flosser
         if self._flosser is None:
-            own = (
-                default_optimizer(self.steps) if self.optimizer is None else self.optimizer
-            )
-            self._flosser = Flosser(self.model, optimizer_of(self.model, own))
+            given = self.optimizer and optimizer_of(self.model, self.optimizer)
+            self._flosser = Flosser(self.model, given)
         return self._flosser
 
     @property
@@ -104,6 +98,7 @@ class FlossingCallback(FreshStart):
         steps: int | None = None,
         *,
         flossing: Flossing | None = None,
+        of: int | None = None,
         brake: bool = False,
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> keras.callbacks.History:
@@ -112,7 +107,7 @@ class FlossingCallback(FreshStart):
         Args:
             steps: how many at most. Defaults to None, the `steps` of this callback.
             flossing: a `Flossing`. Defaults to None, that of this callback.
-            brake: whether to look at the task's gradient, where `x` has targets.
+            of, brake: those of `Flosser.floss`.
             callbacks: Keras callbacks of the flossing steps.
 
         Returns:
@@ -124,6 +119,7 @@ class FlossingCallback(FreshStart):
             steps or self.steps,
             flossing or self.flossing,
             start=self.flossed,
+            of=of,
             brake=brake,
             callbacks=callbacks,
             verbose=verbose,

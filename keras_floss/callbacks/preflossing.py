@@ -170,7 +170,9 @@ class Preflossing(FlossingCallback):
         left = 0 if self._past_first_update(epoch) else self.flosser.claim(self.steps)
         if left:
             back_up = BackUp(self.model, epoch, self.save_freq)
-            self.history = self.floss(left, brake=self.brake, callbacks=[back_up])
+            self.history = self.floss(
+                left, of=self.steps, brake=self.brake, callbacks=[back_up]
+            )
             self.flosser.fulfil()
             back_up.save()
         _done_with[self.model].add(self)

@@ -84,7 +84,7 @@ class Ending(keras.callbacks.Callback):
             self._first_look(self._arrives, losses[0])
         if self._ended:
             return
-        if len(losses) >= IN_A_ROW and not self._past(1):
+        if len(losses) >= IN_A_ROW and self._under(1):
             self._end(Ended.FLOSSED, f"Flossed in {self._steps}: {self._loss}.")
         elif self._arrives and self._history.epoch[-1] <= EARLY and losses[-1] <= ALMOST:
             self._look(self._arrives())
@@ -98,7 +98,7 @@ class Ending(keras.callbacks.Callback):
         )
         self._end(Ended.STEPS, message)
         # A pass of fewer steps is one that was asked for as it is.
-        if self._history.epoch[-1] >= STEPS and self._past(FAR):
+        if self._history.epoch[-1] >= STEPS and not self._under(FAR):
             self._history.message += (
                 " It did not converge: more `steps`, fewer exponents (`k`) or smaller "
                 "recurrent weights may help."
@@ -139,11 +139,12 @@ class Ending(keras.callbacks.Callback):
     def _losses(self) -> list[float]:
         return self._history.history["flossing_loss"]
 
-    def _past(self, times: float) -> bool:
-        """Whether the last losses of a layer are past so many times its tolerance."""
+    def _under(self, times: float) -> bool:
+        """Whether the last losses of all layers are under so many times the tolerance."""
         key = "{}/flossing_loss" if len(self._tolerances) > 1 else "flossing_loss"
-        return any(
-            np.mean(self._history.history[key.format(name)][-IN_A_ROW:]) > times * tolerance
+        return all(
+            np.mean(self._history.history[key.format(name)][-IN_A_ROW:])
+            <= times * tolerance
             for name, tolerance in self._tolerances.items()
         )
 

@@ -18,6 +18,7 @@ from keras_floss.flossing.compilation import choose_jit_compile
 from keras_floss.flossing.ending import Ending
 from keras_floss.flossing.flossing import Flossing, gated_units
 from keras_floss.flossing.flossing_optimizer import (
+    Settling,
     check_flossing_optimizer,
     default_optimizer,
 )
@@ -44,8 +45,8 @@ class Flosser:
 
     Args:
         model: any `keras.Model` with a recurrent layer.
-        optimizer: a `keras.optimizers.Optimizer`, or a name. Defaults to None,
-            `default_optimizer()`.
+        optimizer: a `keras.optimizers.Optimizer`, or a name. Defaults to None, the
+            `default_optimizer`, whose learning rate is set in every pass.
         automatic: whether the model was compiled with `jit_compile="auto"`, so that XLA
             may compile flossing steps on a CPU, where Keras never has it.
     """
@@ -57,9 +58,10 @@ class Flosser:
         automatic: bool = False,
     ) -> None:
         self.model = model
+        self.settles = optimizer is None
         self.automatic = automatic
-        optimizer = default_optimizer() if optimizer is None else optimizer
-        self.optimizer = check_flossing_optimizer(optimizer)
+        with model.distribute_strategy.scope():  # where it may be made
+            self.optimizer = check_flossing_optimizer(optimizer or default_optimizer())
         self._programs = Recent(PROGRAMS)
         self._claimed = 0
         # Two threads cannot share a program, whose starting frame is a variable.
@@ -100,6 +102,7 @@ class Flosser:
         flossing: Flossing,
         *,
         start: int = 0,
+        of: int | None = None,
         brake: bool = False,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: Verbose = "auto",
@@ -109,6 +112,8 @@ class Flosser:
         Args:
             flossing: a `Flossing`.
             start: number of batches of `x` to pass over first.
+            of: number of steps of which these are the last, where the others were done
+                before an interruption. None: it is flossed during training, in small steps.
             brake: whether to look at the task's gradient, where `x` has targets.
             callbacks: Keras callbacks of the flossing steps.
         """
@@ -121,12 +126,13 @@ class Flosser:
             history = StepHistory(program.layer_names)
             task = (x if isinstance(x, tuple) else first) if brake else None
             ending = self._ending(history, flossing, first, task)
+            settling = Settling(of, (of or steps) - steps)
             program.fit(
                 source,
                 steps_per_epoch=steps,
                 shuffle=False,
                 verbose=verbose,
-                callbacks=[history, ending, *callbacks],
+                callbacks=[history, ending, *callbacks, *[settling] * self.settles],
             )
             if verbose:
                 print(history.message)
@@ -251,7 +257,7 @@ class Flosser:
                     auto_scale_loss=False,
                 )
             self._programs.keep(key, program)
-        program.set_seed(seed or 0)
+        program.begin(seed or 0)
         return program
 
 

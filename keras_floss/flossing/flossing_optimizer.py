@@ -4,7 +4,7 @@ import weakref
 
 import keras
 
-from keras_floss.utils.typing import Optimizer
+from keras_floss.utils.typing import Logs, Optimizer
 
 # The optimisers of Keras that compute the weights from values of their own.
 _KEEP_WEIGHTS = tuple(
@@ -15,6 +15,8 @@ _KEEP_WEIGHTS = tuple(
 
 # Flossing steps, at most, where nothing else is said.
 STEPS = 100
+# The learning rate of the default optimiser, and what is left of it at the end.
+RATE, SETTLED = 0.03, 0.02
 
 # Model -> {id of an optimiser: (that optimiser, the one that flosses in its place)}.
 _of_model: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -22,15 +24,31 @@ _of_model: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _taken: weakref.WeakSet = weakref.WeakSet()
 
 
-def default_optimizer(steps: int = STEPS) -> keras.optimizers.Optimizer:
-    """The flossing optimiser that nobody has to tune.
+def default_optimizer() -> keras.optimizers.Optimizer:
+    """The flossing optimiser that nobody has to tune; its rate is that of `Settling`.
 
     Lamb takes steps relative to the norm of each weight, and so suits layers of any size.
-    Its steps get smaller, so that the exponents settle. After `steps` of them they are a
-    fiftieth of what they were: a later flossing changes little at a time.
     """
-    rate = keras.optimizers.schedules.CosineDecay(0.03, steps, alpha=0.02)
-    return keras.optimizers.Lamb(rate, global_clipnorm=0.1)
+    return keras.optimizers.Lamb(RATE, global_clipnorm=0.1)
+
+
+class Settling(keras.callbacks.Callback):
+    """Has the learning rate of a flossing pass fall, so that the exponents settle.
+
+    Args:
+        steps: number of steps over which it falls, or None: it is small throughout, for
+            flossing in the middle of training.
+        done: how many of them have been done, before the pass was interrupted.
+    """
+
+    def __init__(self, steps: int | None, done: int = 0) -> None:
+        super().__init__()
+        self._rate = keras.optimizers.schedules.CosineDecay(RATE, steps or 1, SETTLED)
+        self._done = 1 if steps is None else done
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        self.model.optimizer.learning_rate = float(self._rate(self._done))
+        self._done += self.model.steps_per_execution
 
 
 def check_flossing_optimizer(optimizer: Optimizer) -> keras.optimizers.Optimizer:

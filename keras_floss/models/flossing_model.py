@@ -19,7 +19,7 @@ from keras_floss.flossing.flossing import (
     override,
     takes_flossing,
 )
-from keras_floss.flossing.flossing_optimizer import STEPS, default_optimizer
+from keras_floss.flossing.flossing_optimizer import STEPS
 from keras_floss.flow.frame import Orthonormalization
 from keras_floss.models.joint_flossing import JointFlossing
 from keras_floss.models.own_steps import check_no_own_steps
@@ -194,16 +194,16 @@ class FlossingModel(JointFlossing):
                 from the task's and keeps its state from one flossing to the next. It
                 cannot be `Ftrl` or `ScheduleFreeAdamW`, nor have `use_ema` or
                 `gradient_accumulation_steps`.
-                Defaults to None, `keras.optimizers.Lamb` with a `global_clipnorm` of 0.1
-                and a learning rate that goes from 0.03 to 0.0006 over the first 100
-                flossing steps, as a cosine does.
+                Defaults to None, `keras.optimizers.Lamb` with a `global_clipnorm` of 0.1,
+                whose learning rate falls from 0.03 to 0.0006 over the steps of `floss` and
+                of `Preflossing`, as a cosine does, and is 0.0006 when the model is flossed
+                in the middle of training.
         """
         super().compile(*args, **kwargs)
         # Keras keeps what "auto" came to, and not that it was "auto".
         automatic = not args[7:] and kwargs.get("jit_compile", "auto") == "auto"
-        if flossing_optimizer is None:
-            flossing_optimizer = default_optimizer()
-        self.flossing_optimizer = keras.optimizers.get(flossing_optimizer)
+        flosser = Flosser(self, flossing_optimizer, automatic)
+        self.flossing_optimizer = flosser.optimizer
         if self.flossing_optimizer is self.optimizer:
             raise ValueError(
                 "`optimizer` and `flossing_optimizer` must be two optimisers: each keeps "
@@ -211,7 +211,6 @@ class FlossingModel(JointFlossing):
             )
         # In a lambda: Keras would track the engine, which refers back to this model, as a
         # part of it.
-        flosser = Flosser(self, self.flossing_optimizer, automatic)
         self._flosser = lambda: flosser
         if self.built:
             flosser.build_optimizer()
@@ -348,7 +347,9 @@ class FlossingModel(JointFlossing):
             memory_limit=memory_limit,
             orthonormalization=orthonormalization,
         )
-        return self.flosser.floss(x, steps, flossing, brake=brake, verbose=verbose)
+        return self.flosser.floss(
+            x, steps, flossing, of=steps, brake=brake, verbose=verbose
+        )
 
     def lyapunov_spectrum(
         self,
@@ -456,8 +457,11 @@ class FlossingModel(JointFlossing):
     def get_compile_config(self) -> Config | None:
         config = super().get_compile_config()
         if config and self.flossing_optimizer is not None:
-            config["flossing_optimizer"] = keras.saving.serialize_keras_object(
-                self.flossing_optimizer
+            # None is the default one.
+            config["flossing_optimizer"] = (
+                None
+                if self._flosser().settles
+                else (keras.saving.serialize_keras_object(self.flossing_optimizer))
             )
             if self._flosser().automatic:
                 config["jit_compile"] = "auto"

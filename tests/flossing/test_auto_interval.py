@@ -202,7 +202,7 @@ def test_callbacks_and_joint_flossing_take_it():
     assert callbacks[0].history.history["qr_interval"][-1] == INTERVALS[-1]
     assert callbacks[1].looks["steps"] == [2]
     # What is watched has its QRs at every step.
-    assert callbacks[2].flossing == Flossing(k=12, batch_size=None)
+    assert callbacks[2].flossing == Flossing(k=12, batch_size=None, qr_interval=1)
     assert int(model._penalty()._interval._level) == 4  # four updates, one up each
 
 
@@ -220,5 +220,3 @@ def test_errors():
         model.lyapunov_spectrum(X, qr_interval="auto")
     with pytest.raises(ValueError, match=r"`qr_interval`.*'auto'"):
         keras_floss.lyapunov_exponents(narrow(), X, qr_interval="auto")
-    with pytest.raises(ValueError, match=r"`qr_interval`.*'auto'"):
-        keras_floss.LyapunovRegularizer(narrow(), flossing=Flossing(qr_interval="auto"))

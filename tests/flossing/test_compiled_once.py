@@ -104,9 +104,9 @@ def test_flossing_knows_the_shape_of_a_single_sequence(source):
     model = FlossingModel(inputs, keras.layers.RNN(Cell(4))(inputs))
     model.compile("sgd", "mse")
     x = make_inputs(5, 8).astype("float32")
-    # The last batch of three has two.
+    # The last batch of three has two. Only a single sequence is known to be there.
     data = {"array": x, "dataset": tf.data.Dataset.from_tensor_slices(x).batch(3)}[source]
     shapes.clear()
-    model.floss(data, 3, verbose=0)
+    model.floss(data, 3, batch_size=1, verbose=0)
     assert (1, FEATURES) in shapes
     assert all(None not in shape for shape in shapes)

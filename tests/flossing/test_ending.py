@@ -64,6 +64,10 @@ def test_every_layer_has_to_be_flossed():
     assert (history.ended, steps_of(history)) == ("flossed", 4)
 
 
+def test_what_is_not_a_number_is_not_flossed():
+    assert endings([float("nan")] * 5).ended == "steps"
+
+
 def test_a_tolerance_of_0_is_never_reached():
     assert steps_of(endings([0.001] * 9, {"rnn": 0.0})) == 9
 

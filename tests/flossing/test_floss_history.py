@@ -57,6 +57,7 @@ def test_one_entry_per_step_and_the_keys_of_one_layer(model):
         "lambda_k",
         "lost_directions",
         "flossing_skipped",
+        "qr_interval",
     }
     assert all(len(values) == 5 for values in history.history.values())
     assert history.history["flossing_skipped"] == [0.0] * 5
@@ -67,6 +68,7 @@ def test_keys_of_several_layers_are_prefixed(deep):
     assert set(history) == {
         "flossing_loss",
         "flossing_skipped",
+        "qr_interval",
         *(
             f"{name}/{key}"
             for name in ("first", "second")
@@ -149,7 +151,7 @@ def test_flossing_brings_the_exponents_to_the_target(target):
     model = FlossingModel(one_layer())
     model.compile(flossing_optimizer=keras.optimizers.Adam(0.02))
     losses = model.floss(
-        X, 40, batch_size=4, window=10, k=2, warmup=0, target=target, verbose=0
+        X, 40, batch_size=4, window=10, k=2, target=target, tolerance=0, verbose=0
     ).history["flossing_loss"]
     assert losses[-1] < 0.1 * losses[0]
 
@@ -172,7 +174,8 @@ def test_steps_per_execution_takes_the_same_steps():
     for steps_per_execution in (1, 5):
         keras.utils.set_random_seed(1)
         model = FlossingModel(one_layer())
-        model.compile(steps_per_execution=steps_per_execution)
+        # The default has one learning rate for each execution.
+        model.compile(flossing_optimizer="adam", steps_per_execution=steps_per_execution)
         history = model.floss(X, 10, window=10, k=2, seed=0, verbose=0)
         assert int(model.flossing_optimizer.iterations) == 10
         assert len(history.history["flossing_loss"]) == 10 // steps_per_execution

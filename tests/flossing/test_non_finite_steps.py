@@ -9,14 +9,14 @@ from keras_floss import FlossingModel
 
 GOOD = np.random.default_rng(0).normal(size=(1, 6, 2)).astype("float32")
 BAD = np.full_like(GOOD, np.nan)
-SETTINGS = {"k": 2, "warmup": 0, "verbose": 0}
+SETTINGS = {"k": 2, "warmup": 0, "qr_interval": 1, "verbose": 0}
 
 
 def one_layer():
     keras.utils.set_random_seed(1)
     inputs = keras.Input((6, 2))
     model = FlossingModel(inputs, keras.layers.SimpleRNN(3, name="rnn")(inputs))
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", flossing_optimizer=keras.optimizers.Adam(1e-3))
     return model
 
 
@@ -26,7 +26,7 @@ def two_inputs():
     left = keras.layers.SimpleRNN(2, name="left")(a)
     right = keras.layers.SimpleRNN(2, name="right")(b)
     model = FlossingModel(inputs=[a, b], outputs=[left, right])
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", flossing_optimizer=keras.optimizers.Adam(1e-3))
     return model
 
 

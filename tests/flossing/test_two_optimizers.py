@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_floss import FlossingModel
+from keras_floss import Flossing, FlossingModel
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(4, 6, 2)).astype("float32")
@@ -48,14 +48,49 @@ def test_each_has_a_state_of_its_own():
     assert int(model.optimizer.iterations) == 3
 
 
-def test_the_default_is_adam_without_clipping():
+class Rates(keras.callbacks.Callback):
+    """Notes the learning rate of each flossing step."""
+
+    def __init__(self):
+        super().__init__()
+        self.rates = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.rates.append(float(self.model.optimizer.learning_rate))
+
+
+def rates_of(model, steps, **options):
+    rates, flossing = Rates(), Flossing(k=2, tolerance=0, seed=0)
+    callbacks = {"callbacks": [rates], "verbose": 0}
+    model.flosser.floss(X, steps, flossing, **callbacks, **options)
+    return rates.rates
+
+
+def test_the_default_settles_in_each_pass_and_is_gentle_during_training():
     model = make()
     model.compile("sgd", "mse")
-    optimizer = model.flossing_optimizer
-    assert type(optimizer) is keras.optimizers.Adam
-    assert float(optimizer.learning_rate) == pytest.approx(1e-3)
-    clipping = (optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)
-    assert clipping == (None, None, None)
+    assert type(model.flossing_optimizer) is keras.optimizers.Lamb
+    assert model.flossing_optimizer.global_clipnorm == pytest.approx(0.1)
+    whole = rates_of(model, 8, of=8)
+    falls = 0.5 * (1 + np.cos(np.pi * np.arange(8) / 8))
+    np.testing.assert_allclose(whole, 0.03 * (0.98 * falls + 0.02), rtol=1e-5)
+    assert rates_of(model, 8, of=8) == whole
+    # The rest of a pass that was interrupted after five steps.
+    assert rates_of(model, 3, of=8) == whole[5:]
+    np.testing.assert_allclose(rates_of(model, 3), 0.0006, rtol=1e-5)
+
+
+def test_the_default_is_saved_as_the_default(tmp_path):
+    model = make()
+    model.compile("sgd", "mse")
+    model.floss(X, 5, **SETTINGS)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert rates_of(loaded, 4, of=4) == rates_of(model, 4, of=4)
+    for ours, theirs in zip(
+        values(loaded.flossing_optimizer), values(model.flossing_optimizer), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_a_flossing_step_is_a_step_of_the_flossing_optimizer():
@@ -84,7 +119,7 @@ def test_by_name_and_as_an_object():
 
 def test_a_learning_rate_set_later_is_obeyed():
     model = make()
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", flossing_optimizer="adam")
     model.floss(X, 1, **SETTINGS)
     before = model.get_weights()
     model.flossing_optimizer.learning_rate = 0.0
