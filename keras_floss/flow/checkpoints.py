@@ -138,12 +138,14 @@ def cut(inputs, schedule):
     """
     blocks = in_blocks(inputs)
     whole = blocks.shape[0] * blocks.shape[1] == inputs.shape[0]
-    valid, qr = in_blocks(schedule.valid), in_blocks(schedule.qr)
+    flags = [in_blocks(x) for x in (schedule.valid, schedule.qr, schedule.last)]
 
     def schedule_of(i):
+        valid, qr, last = (x[i] for x in flags)
         return schedule._replace(
-            valid=valid[i],
-            qr=qr[i],
+            valid=valid,
+            qr=qr,
+            last=last,
             masked=schedule.masked or not whole,
             every_step=schedule.every_step and whole,
         )

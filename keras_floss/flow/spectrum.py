@@ -43,8 +43,8 @@ def flow_arguments(
 ):
     """A `Trajectory` and its settings as the arguments of `tangent_flow`, by name.
 
-    `frame`, `(k, D)`, stands for a `k` and a `seed` that are not to be in the trace; the
-    noise is then that of `seed`, a scalar tensor.
+    `frame`, `(k or more, D)`, stands for that of a `seed` that is not to be in the trace;
+    the noise is then that of `seed`, a scalar tensor.
     `warmup` may be a scalar tensor where the number of steps is known only at run time,
     and `qr_interval` where it is chosen at run time. `redraw`, an int or a scalar tensor:
     another number, other noise in a noisy cell. Raises ValueError for bad settings.
@@ -53,9 +53,12 @@ def flow_arguments(
     if not tf.is_tensor(warmup):
         known = 1 if tf.is_tensor(qr_interval) else qr_interval
         check_schedule(warmup, known, inputs.shape[1])
+    of = trajectory.map
+    k = check_k(k, of.most, of.name, of.seen)
     if frame is None:
-        k = check_k(k, step.dim, step.name)
         frame = tf.constant(initial_frame(k, step.dim, seed), step.dtype)
+    # No tangent of the initial state has a part in the output.
+    frame = tf.pad(frame[:k], [[0, 0], [0, sum(step.sizes) - step.dim]])
     return {
         "step": step,
         "weights": step.values(),
@@ -68,6 +71,7 @@ def flow_arguments(
             warmup,
             qr_interval,
             orthonormalization,
+            of.columns,
         ),
         "memory_limit": settle_memory_limit(memory_limit),
     }

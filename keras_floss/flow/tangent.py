@@ -84,7 +84,8 @@ def forward_sweep(step, weights, inputs, states, frame, schedule, origin=None):
 
         def with_qr():
             algorithm, seldom = schedule.orthonormalization, schedule.seldom
-            q, inverse = orthonormalise(tangents, origin, algorithm, seldom)
+            what = seen(schedule, t, tangents)
+            q, inverse = orthonormalise(what, origin, algorithm, seldom)
             return select(schedule, schedule.qr[t], (q, inverse, q), without_qr)
 
         frame, inverse, origin = at_qr_step(schedule, t, with_qr, lambda: without_qr)
@@ -139,7 +140,7 @@ def backward_sweep(
     def one_step(t, after, frame, d_inputs):
         def through_qr():
             d = qr_adjoint(frame, record.inverses[t], after.frame, d_log[t])
-            return select(schedule, schedule.qr[t], d, after.frame)
+            return select(schedule, schedule.qr[t], seen(schedule, t, d), after.frame)
 
         d_tangents = at_qr_step(schedule, t, through_qr, lambda: after.frame)
 
@@ -172,6 +173,19 @@ def array(inputs, *shape):
     """A TensorArray over the steps of `inputs` of `(batch, *shape)`."""
     time = extent(inputs, 0)
     return tf.TensorArray(inputs.dtype, time, element_shape=(inputs.shape[1], *shape))
+
+
+def seen(schedule, t, tangents):
+    """Tangents after step t in the components that are looked at there, the others 0.
+
+    It is its own adjoint. Between two QRs it is left out: what is not looked at there goes
+    nowhere.
+    """
+    if schedule.columns is None:
+        return tangents
+    during, at_last = schedule.columns
+    columns = tf.where(schedule.last[t][:, None], at_last, during)
+    return tf.where(columns[:, None], tangents, tf.zeros((), tangents.dtype))
 
 
 def select(schedule, flags, new, old):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_floss.flow.frame import Orthonormalization
 from keras_floss.flow.spectrum import trajectory_spectrum
 from keras_floss.lyapunov.traced import call_traced
+from keras_floss.recurrent.output_map import Seen, check_seen, seen_in
 from keras_floss.utils.typing import Array, Arrays, Recurrent
 
 
@@ -16,6 +17,7 @@ def lyapunov_exponents(
     inputs: Array | int,
     k: int | None = None,
     *,
+    of: Seen = "state",
     initial_state: Arrays | None = None,
     mask: Array | None = None,
     warmup: int = 0,
@@ -56,6 +58,12 @@ def lyapunov_exponents(
         inputs: `(batch, time, features)`, array or tensor; of a function `step(state)`,
             the number of steps.
         k: number of exponents, from 1 to D. Defaults to None, all D.
+        of: what perturbations are measured in: `"state"`; or `"output"`, where a sequence
+            ends, as what comes after the layer sees them. What an LSTM holds in c, say,
+            grows unseen once tanh(c) is saturated. There are then as many exponents as the
+            output has variables, at most. Over long sequences the two are the same, up to
+            1/steps; of a layer whose output is its whole state they always are. Defaults to
+            `"state"`.
         initial_state: what the layer takes as such. Defaults to None, the state that
             the layer itself starts from. A plain function must have one: `(batch, size)`,
             or a list, tuple or dict of several; float64 makes all float64.
@@ -113,12 +121,14 @@ def lyapunov_exponents(
         `t_ONS` is `qr_interval`;
         [Vogt et al., 2022](https://arxiv.org/abs/2010.09846), on RNNs.
     """
+    check_seen(of)
     exponents = call_traced(
-        trajectory_spectrum,
+        _spectrum,
         rnn,
         inputs,
         initial_state,
         mask,
+        of=of,
         k=k,
         warmup=warmup,
         qr_interval=qr_interval,
@@ -133,3 +143,7 @@ def lyapunov_exponents(
             stacklevel=2,
         )
     return exponents
+
+
+def _spectrum(trajectory, of, **settings):
+    return trajectory_spectrum(seen_in(trajectory, of), **settings)

@@ -19,8 +19,8 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
 
     Args:
         function: takes a `Trajectory` and the settings, and returns tensors. Where there is
-            a `seed` among these it also takes a `frame` in place of `k`, and a tensor as
-            `seed`, which is then that of the noise.
+            a `seed` among these it also takes a `frame`, and a tensor as `seed`, which is
+            then that of the noise.
         rnn, inputs, initial_state, mask: as in `lyapunov_exponents`.
         **settings: `k`, `warmup`, `qr_interval` and others, if any. Where there is a `seed`
             among these there is a `k`, and with a `memory_limit` an `orthonormalization`.
@@ -39,7 +39,7 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
     if "seed" in settings:
         # An argument of the trace, which is then the same for every seed.
         step = as_map(rnn, *arguments[:2])
-        k = check_k(settings.pop("k"), step.dim, step.name)
+        k = check_k(settings["k"], step.dim, step.name)
         seed = settings.pop("seed")
         frame = tf.constant(initial_frame(k, step.dim, seed), step.dtype)
         arguments[-2:] = frame, noise_seed(seed)

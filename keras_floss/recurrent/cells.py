@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from keras_floss.recurrent.activations import PRECISE
 from keras_floss.recurrent.draws import depend_on_draws
+from keras_floss.recurrent.output_map import Output, size_of
 from keras_floss.utils.custom_gradient import tie_gradients
 from keras_floss.utils.private_keras import all_layers
 from keras_floss.utils.shapes import reshape_rows
@@ -42,9 +43,12 @@ class CellMap:
         variables: the variables that a step depends on, after `trace`. (An initial
             state that is trained is a weight of the cell, but not of the map.)
         noisy: a step draws random numbers, after `trace`.
-        output_is_state: the output of the cell is its only state; after `trace`.
+        output: an `Output`, what there is to know of that; after `trace`.
+        columns, seen, most: what an `OutputMap` has, for the state itself.
         vectorizes: its derivatives may go through `tf.vectorized_map`.
     """
+
+    columns, seen = None, "state"
 
     def __init__(self, cell, name=None):
         self.cell = cell
@@ -66,7 +70,7 @@ class CellMap:
             self._structure = start if keras.tree.is_nested(start) else [start]
             self.shapes = [tuple(s.shape[1:]) for s in keras.tree.flatten(start)]
         self.sizes = [math.prod(shape) for shape in self.shapes]
-        self.dim = sum(self.sizes)
+        self.dim = self.most = sum(self.sizes)
         self._weights = [
             v
             for v in getattr(cell, "variables", [])
@@ -90,7 +94,7 @@ class CellMap:
         self._kwargs = {"training": False} if takes_training else {}
         layers = self._layers()
         self.vectorizes = bool(layers) and all(map(_vectorizes, layers))
-        self.variables = self.noisy = self.output_is_state = None
+        self.variables = self.noisy = self.output = None
 
     def trace(self, inputs):
         """Finds out what a step on such inputs, `(batch, ..., features)`, depends on."""
@@ -99,25 +103,37 @@ class CellMap:
         def step():
             values = [tf.zeros(v.shape, v.dtype) for v in self._weights]
             states = [tf.zeros((1, d), self.dtype) for d in self.sizes]
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
+            with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
                 tape.watch(values)
                 scope = keras.StatelessScope(zip(self._weights, values, strict=True))
                 with scope, self.precision():
                     output, new = self._run(tf.zeros((1, features), self.dtype), states)
             self.noisy = depend_on_draws(new)
-            self.output_is_state = len(new) == 1 and output is new[0]
-            used = [g is not None for g in tape.gradient(new, values)]
-            self.variables = [v for v, u in zip(self._weights, used, strict=True) if u]
+            self.variables = self._used(tape.gradient(new, values))
+            place = next((i for i, s in enumerate(new) if output is s), None)
+            if place is None:
+                both = [*new, *keras.tree.flatten(output)]
+                used, noisy = self._used(tape.gradient(both, values)), depend_on_draws(both)
+            else:
+                used, noisy = self.variables, self.noisy
+            self.output = Output(
+                place, len(new) == 1 and place == 0, size_of(output), used, noisy
+            )
 
         tf.function(step, autograph=False).get_concrete_function()
         return self
+
+    def _used(self, gradients):
+        """The weights that have a gradient."""
+        pairs = zip(self._weights, gradients, strict=True)
+        return [v for v, g in pairs if g is not None]
 
     def values(self):
         """The weights of the map as tensors, read once and differentiable."""
         return [tf.convert_to_tensor(v.value) for v in self.variables]
 
     def __call__(self, inputs, states, values):
-        """One step: `(output, states)`. The output may be one of the states.
+        """One step: `(output, states)`. The output may be a state, or a structure.
 
         Args:
             inputs: `(batch, features)`.
@@ -157,7 +173,7 @@ class CellMap:
         for state, cast in zip(states, new, strict=True):
             if output is state:
                 return cast, new
-        return tf.cast(output, self.dtype), new
+        return keras.tree.map_structure(lambda y: tf.cast(y, self.dtype), output), new
 
     @contextlib.contextmanager
     def precision(self):

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.recurrent.draws import depend_on_draws
+from keras_floss.recurrent.output_map import Output
 from keras_floss.utils.shapes import extent
 
 
@@ -32,7 +33,8 @@ class FunctionMap:
         features: number of input features.
     """
 
-    noisy = None
+    noisy = columns = None
+    seen = "state"
     variables = ()
     vectorizes = False
 
@@ -48,7 +50,7 @@ class FunctionMap:
             )
         self.sizes = [s[1] for s in shapes]
         self.shapes = [(d,) for d in self.sizes]
-        self.dim = sum(self.sizes)
+        self.dim = self.most = sum(self.sizes)
         dtypes = [s.dtype for s in keras.tree.flatten(states)]
         self.dtype = "float64" if tf.float64 in dtypes else "float32"
         self._driven = features > 0
@@ -64,6 +66,7 @@ class FunctionMap:
 
         traced = tf.function(step, autograph=False).get_concrete_function(*specs)
         self.noisy = depend_on_draws(traced.graph.outputs)
+        self.output = Output(0, len(self.sizes) == 1, self.sizes[0], (), self.noisy)
         return self
 
     def values(self):

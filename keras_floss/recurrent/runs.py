@@ -107,7 +107,7 @@ def as_runs(name, calls):
     output_is_state = (
         len(calls) > 1
         and not calls[0].layer.return_sequences
-        and CellMap(calls[0].layer.cell, name).trace(calls[0].inputs).output_is_state
+        and CellMap(calls[0].layer.cell, name).trace(calls[0].inputs).output.is_all
     )
     runs, ended = [], {}  # the latter: the state at the end -> the calls up to there
     for call in calls:

@@ -58,16 +58,16 @@ def check_probability(name, value):
     _require(_is_number(value) and 0 <= value <= 1, name, value, "a number from 0 to 1")
 
 
-def check_k(k, dim, owner):
-    """The number of exponents, None standing for all `dim` of them."""
+def check_k(k, most, owner, seen="state"):
+    """The number of exponents of the state, or the output; None stands for all of them."""
     if k is None:
-        return dim
+        return most
     _require(
-        _is_int(k) and 1 <= k <= dim,
+        _is_int(k) and 1 <= k <= most,
         "k",
         k,
-        f"an integer from 1 to {dim}, the number of state variables of `{owner}`, or None "
-        "for all of them",
+        f"an integer from 1 to {most}, the number of {seen} variables of `{owner}`, or "
+        "None for all of them",
     )
     return int(k)
 
