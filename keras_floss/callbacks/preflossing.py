@@ -13,6 +13,7 @@ from keras_floss.flossing.flossing import UNSET, Flossing, Unset
 from keras_floss.flossing.flossing_optimizer import STEPS
 from keras_floss.flossing.update import iterations
 from keras_floss.flow.frame import Orthonormalization
+from keras_floss.recurrent.output_map import Seen
 from keras_floss.utils.checks import check_positive_int
 from keras_floss.utils.private_keras import epoch_of_backup
 from keras_floss.utils.typing import (
@@ -74,7 +75,7 @@ class Preflossing(FlossingCallback):
             callback is given to.
         batch_size, window, k, target, warmup, qr_interval: fields of `flossing`
             that are given one by one, and replace those of the object.
-        damping, tolerance, layers, seed, memory_limit, orthonormalization: further
+        of, damping, tolerance, layers, seed, memory_limit, orthonormalization: further
             fields, likewise.
 
     Attributes:
@@ -120,6 +121,7 @@ class Preflossing(FlossingCallback):
         target: float | Sequence[float] | Unset = UNSET,
         warmup: int | Literal["auto"] | Unset = UNSET,
         qr_interval: int | Literal["auto"] | Unset = UNSET,
+        of: Seen | Literal["auto"] | Unset = UNSET,
         damping: float | Unset = UNSET,
         tolerance: float | Literal["auto"] | Unset = UNSET,
         layers: Layers | None | Unset = UNSET,
@@ -139,6 +141,7 @@ class Preflossing(FlossingCallback):
             target=target,
             warmup=warmup,
             qr_interval=qr_interval,
+            of=of,
             damping=damping,
             tolerance=tolerance,
             layers=layers,

@@ -16,7 +16,8 @@ import tensorflow as tf
 from keras_floss.flow.checkpoints import settle_memory_limit
 from keras_floss.flow.frame import Orthonormalization, check_orthonormalization
 from keras_floss.recurrent.cells import CellMap
-from keras_floss.recurrent.functions import FunctionMap
+from keras_floss.recurrent.output_map import Seen, check_seen
+from keras_floss.recurrent.trajectory import Map
 from keras_floss.utils.checks import (
     check_k,
     check_not_negative,
@@ -49,6 +50,7 @@ FIRST_VERSION = {
     "k": None,
     "qr_interval": 1,
     "damping": 0.0,
+    "of": "state",
 }
 
 
@@ -78,6 +80,10 @@ class Flossing:
         k: number of exponents: an int, None for all, or a dict by layer name. Defaults to
             `"auto"`: all, and of an LSTM or a GRU a quarter of the units, which leaves the
             rest to forget.
+        of: what the exponents are those of: `"state"`, `"output"`, as what comes after the
+            layer sees them (see `lyapunov_exponents`), or `"auto"`: the output where it is
+            not the whole state. Of the output there are as many as it has variables, at
+            most. Defaults to `"state"`.
         target: the exponent aimed at, per time step, or a list of k. Defaults to 0.0.
         warmup: number of first valid steps of the window that are not counted. Defaults
             to `"auto"`: 10 + ⌈window/10⌉, as in the released code of the flossing paper,
@@ -123,6 +129,7 @@ class Flossing:
     batch_size: int | None = 2
     window: Number = "auto"
     k: NumberByLayer = "auto"
+    of: Seen | typing.Literal["auto"] = "state"
     target: float | collections.abc.Sequence[float] = 0.0
     warmup: int | typing.Literal["auto"] = "auto"
     qr_interval: int | typing.Literal["auto"] = "auto"
@@ -164,6 +171,7 @@ class Flossing:
         warmup = 0 if self.warmup == "auto" else self.warmup
         fixed = 1 if self.qr_interval == "auto" else self.qr_interval
         check_schedule(warmup, fixed, None if self.window == "auto" else self.window)
+        check_seen(self.of, "auto")
         check_not_negative("damping", self.damping)
         if self.tolerance != "auto":
             check_not_negative("tolerance", self.tolerance)
@@ -194,13 +202,20 @@ class Flossing:
                     f"are: {', '.join(names)}."
                 )
 
-    def k_of(self, name: str, cell: CellMap | FunctionMap) -> int:
-        """The number of exponents of a layer."""
+    def k_of(self, name: str, cell: Map) -> int:
+        """The number of exponents of a layer, given its map as it is `seen_as`."""
+        k = check_k(self._wanted(name, cell), cell.most, name, cell.seen)
+        check_target(self.target, k)
+        return k
+
+    def rows_of(self, name: str, cell: CellMap) -> int:
+        """The same or more, given a map that is not traced."""
+        return check_k(self._wanted(name, cell), cell.dim, name)
+
+    def _wanted(self, name: str, cell: Map) -> typing.Any:
         k = self.k.get(name, "auto") if isinstance(self.k, dict) else self.k
         if k == "auto":
-            k = max(units // 4, 1) if (units := gated_units(cell)) else None
-        k = check_k(k, cell.dim, name)
-        check_target(self.target, k)
+            return max(units // 4, 1) if (units := gated_units(cell)) else None
         return k
 
     def window_of(self, time: int | None) -> int | None:
@@ -209,7 +224,7 @@ class Flossing:
             return self.window
         return LONGEST if time is None else min(time, LONGEST)
 
-    def tolerance_of(self, cell: CellMap | FunctionMap, window: int) -> float:
+    def tolerance_of(self, cell: Map, window: int) -> float:
         """The loss under which a layer counts as flossed."""
         if self.tolerance != "auto":
             return self.tolerance
@@ -224,7 +239,7 @@ class Flossing:
         return min(10 - (-time // 10), time // 2)
 
 
-def gated_units(cell: CellMap | FunctionMap) -> int:
+def gated_units(cell: Map) -> int:
     """The number of units that hold what they have by a gate; 0 for a cell without."""
     kinds = keras.layers.LSTMCell, keras.layers.GRUCell
     layer = getattr(cell, "cell", None)

@@ -111,5 +111,5 @@ class FlossingProgram(keras.Model):
 def _frame(flossing: Flossing, name: str, layer: keras.layers.RNN) -> tf.Variable:
     """A variable for the frame that a layer starts from."""
     step = CellMap(layer.cell, name)
-    shape = flossing.k_of(name, step), step.dim
+    shape = flossing.rows_of(name, step), step.dim
     return tf.Variable(tf.zeros(shape, step.dtype), trainable=False)

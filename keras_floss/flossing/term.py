@@ -14,6 +14,7 @@ from keras_floss.flossing.flossing import Flossing
 from keras_floss.flow.damping import Damping
 from keras_floss.flow.loss import flossing_loss
 from keras_floss.flow.spectrum import Spectrum, trajectory_spectrum
+from keras_floss.recurrent.output_map import seen_in
 from keras_floss.recurrent.trajectory import Trajectory, cut_batch, cut_window
 from keras_floss.utils.shapes import extent
 
@@ -24,11 +25,15 @@ Integer: typing.TypeAlias = int | tf.Tensor
 
 
 def cut(trajectory: Trajectory, flossing: Flossing) -> Trajectory:
-    """The first sequences and their window, without gradient to what is before."""
+    """The first sequences and their window, without gradient to what is before.
+
+    Its exponents are those of what `flossing.of` says.
+    """
     cell_map, inputs, states, mask = cut_batch(trajectory, flossing.batch_size)
     inputs, states = keras.tree.map_structure(tf.stop_gradient, (inputs, states))
     window = flossing.window_of(inputs.shape[1])
-    return cut_window(Trajectory(cell_map, inputs, states, mask), window)
+    trajectory = cut_window(Trajectory(cell_map, inputs, states, mask), window)
+    return seen_in(trajectory, flossing.of)
 
 
 def spectra(

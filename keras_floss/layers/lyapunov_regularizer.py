@@ -13,6 +13,7 @@ from keras_floss.flossing.flossing import FIRST_VERSION, Flossing, override, tak
 from keras_floss.flossing.term import cut, spectra, summary
 from keras_floss.recurrent.cells import CellMap
 from keras_floss.recurrent.noise import Redraws
+from keras_floss.recurrent.output_map import seen_as
 from keras_floss.recurrent.trajectory import as_trajectory, check_recurrent, directions
 from keras_floss.utils.checks import check_not_negative, check_schedule
 from keras_floss.utils.typing import Config, LayerKeywords, Shape
@@ -119,7 +120,8 @@ class LyapunovRegularizer(keras.layers.Wrapper):
         if window is not None:
             check_schedule(flossing.warmup_of(window), self._qr_interval, window)
         for layer in directions(self.layer).values():
-            flossing.k_of(layer.name, CellMap(layer.cell, layer.name))
+            step = CellMap(layer.cell, layer.name).trace(tf.TensorSpec(sequences_shape))
+            flossing.k_of(layer.name, seen_as(step, flossing.of))
 
     def call(
         self,

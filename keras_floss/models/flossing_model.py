@@ -23,6 +23,7 @@ from keras_floss.flossing.flossing_optimizer import STEPS
 from keras_floss.flow.frame import Orthonormalization
 from keras_floss.models.joint_flossing import JointFlossing
 from keras_floss.models.own_steps import check_no_own_steps
+from keras_floss.recurrent.output_map import Seen
 from keras_floss.utils.private_keras import (
     build_shapes,
     default_config,
@@ -267,6 +268,7 @@ class FlossingModel(JointFlossing):
         target: float | Sequence[float] | Unset = UNSET,
         warmup: int | Literal["auto"] | Unset = UNSET,
         qr_interval: int | Literal["auto"] | Unset = UNSET,
+        of: Seen | Literal["auto"] | Unset = UNSET,
         damping: float | Unset = UNSET,
         tolerance: float | Literal["auto"] | Unset = UNSET,
         layers: Layers | None | Unset = UNSET,
@@ -311,7 +313,7 @@ class FlossingModel(JointFlossing):
             verbose: that of `fit`. Defaults to `"auto"`, a progress bar.
             batch_size, window, k, target, warmup, qr_interval: fields of `flossing`
                 that are given one by one, and replace those of the object.
-            damping, tolerance, layers, seed, memory_limit, orthonormalization: further
+            of, damping, tolerance, layers, seed, memory_limit, orthonormalization: further
                 fields, likewise.
 
         Returns:
@@ -340,6 +342,7 @@ class FlossingModel(JointFlossing):
             target=target,
             warmup=warmup,
             qr_interval=qr_interval,
+            of=of,
             damping=damping,
             tolerance=tolerance,
             layers=layers,
@@ -356,6 +359,7 @@ class FlossingModel(JointFlossing):
         x: Data,
         *,
         k: int | Mapping[str, int | None] | None = None,
+        of: Seen | Literal["auto"] = "state",
         window: int | None = None,
         warmup: int = 0,
         qr_interval: int = 1,
@@ -372,6 +376,8 @@ class FlossingModel(JointFlossing):
                 `keras.utils.PyDataset`, with or without targets.
             k: number of exponents: an int, None for all, or a dict by layer name. Defaults
                 to None.
+            of: what they are those of, `"state"`, `"output"` or `"auto"`; see `Flossing`.
+                Defaults to `"state"`.
             window: number of time steps, from the first valid one of each recurrent
                 layer's own input. Defaults to None, all of them.
             warmup: number of first steps that are not counted. Defaults to 0.
@@ -394,6 +400,7 @@ class FlossingModel(JointFlossing):
             Flossing(
                 window=window,
                 k=k,
+                of=of,
                 warmup=warmup,
                 qr_interval=qr_interval,
                 layers=layers,

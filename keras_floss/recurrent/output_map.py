@@ -44,18 +44,21 @@ def check_seen(of: str, *others: str) -> None:
 
 
 def seen_in(trajectory, of):
-    """A `Trajectory` whose exponents are those of the state, or as the output has them.
-
-    Args:
-        of: `"state"`, `"output"`, or `"auto"`: the output where it is not the whole state.
-    """
-    step = trajectory.map
-    if of == "state" or step.output.is_all:
-        return trajectory
-    step = OutputMap(step)
+    """A `Trajectory` whose map is `seen_as` that."""
+    step = seen_as(trajectory.map, of)
     batch = extent(trajectory.inputs, 0)
     more = [tf.zeros((batch, d), step.dtype) for d in step.sizes[len(trajectory.states) :]]
     return trajectory._replace(map=step, states=[*trajectory.states, *more])
+
+
+def seen_as(step, of):
+    """A map whose exponents are those of the state, or as the output has them.
+
+    Args:
+        step: a `CellMap` or a `FunctionMap`, after `trace`.
+        of: `"state"`, `"output"`, or `"auto"`: the output where it is not the whole state.
+    """
+    return step if of == "state" or step.output.is_all else OutputMap(step)
 
 
 class OutputMap:

@@ -7,21 +7,24 @@ import tensorflow as tf
 
 from keras_floss.recurrent.cells import CellMap
 from keras_floss.recurrent.functions import FunctionMap, function_inputs, is_function
+from keras_floss.recurrent.output_map import OutputMap
 from keras_floss.utils.checks import check_dense
 from keras_floss.utils.shapes import extent, first_rows, reshape_rows
+
+Map: typing.TypeAlias = CellMap | FunctionMap | OutputMap
 
 
 class Trajectory(typing.NamedTuple):
     """What a batch of trajectories follows from, in the order in which a layer runs.
 
     Attributes:
-        map: `CellMap` of the layer's cell, or `FunctionMap`.
+        map: `CellMap` of the layer's cell, or `FunctionMap`; or the `OutputMap` of one.
         inputs: `(batch, time, features)` tensor, reversed for `go_backwards`.
         states: list of `(batch, d_i)` tensors, the initial state.
         mask: `(batch, time)` tensor of booleans, or None.
     """
 
-    map: CellMap | FunctionMap
+    map: Map
     inputs: tf.Tensor
     states: list
     mask: tf.Tensor | None
