@@ -13,6 +13,10 @@ Backward, with ḡ = ∂L/∂Λ and Q̄ the cotangent of the frame that leaves a
     otherwise:      Z̄ = Q̄
     (x̄_t, s̄_{t-1}, Q̄_{t-1}), θ̄ +=  VJP of (x_t, s_{t-1}, Q_{t-1}, θ) ↦ (s_t, J_t Q_{t-1})
 
+Where exponents are those of the output y of a cell, a tangent also has a component for each
+of its variables, and a QR sees those of the state alone, but after the last step those of
+the output alone: there Z = (∂y_T/∂s_{T-1}) Q_{T-1}.
+
 This is the adjoint of QR (Engelken, NeurIPS 2023, eq. 8) for a loss that sees the
 diagonal of R alone: only diag(ḡ) is then left of the lower triangle of R R̄ᵀ.
 
