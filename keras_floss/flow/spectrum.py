@@ -53,8 +53,7 @@ def flow_arguments(
     if not tf.is_tensor(warmup):
         known = 1 if tf.is_tensor(qr_interval) else qr_interval
         check_schedule(warmup, known, inputs.shape[1])
-    of = trajectory.map
-    k = check_k(k, of.most, of.name, of.seen)
+    k = check_k(k, step.most, step.name, step.seen)
     if frame is None:
         frame = tf.constant(initial_frame(k, step.dim, seed), step.dtype)
     # No tangent of the initial state has a part in the output.
@@ -71,7 +70,7 @@ def flow_arguments(
             warmup,
             qr_interval,
             orthonormalization,
-            of.columns,
+            step.columns,
         ),
         "memory_limit": settle_memory_limit(memory_limit),
     }

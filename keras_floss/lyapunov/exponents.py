@@ -17,9 +17,9 @@ def lyapunov_exponents(
     inputs: Array | int,
     k: int | None = None,
     *,
-    of: Seen = "state",
     initial_state: Arrays | None = None,
     mask: Array | None = None,
+    of: Seen = "state",
     warmup: int = 0,
     qr_interval: int = 1,
     seed: int = 0,
@@ -58,18 +58,18 @@ def lyapunov_exponents(
         inputs: `(batch, time, features)`, array or tensor; of a function `step(state)`,
             the number of steps.
         k: number of exponents, from 1 to D. Defaults to None, all D.
-        of: what perturbations are measured in: `"state"`; or `"output"`, where a sequence
-            ends, as what comes after the layer sees them. What an LSTM holds in c, say,
-            grows unseen once tanh(c) is saturated. There are then as many exponents as the
-            output has variables, at most. Over long sequences the two are the same, up to
-            1/steps; of a layer whose output is its whole state they always are. Defaults to
-            `"state"`.
         initial_state: what the layer takes as such. Defaults to None, the state that
             the layer itself starts from. A plain function must have one: `(batch, size)`,
             or a list, tuple or dict of several; float64 makes all float64.
         mask: `(batch, time)`, True where a step is valid. A masked step carries the
             state unchanged: it is not counted and does not turn the frame. Defaults to
             None.
+        of: what perturbations are measured in: `"state"`; or `"output"`, where a sequence
+            ends, as what comes after the layer sees them. What an LSTM holds in c, say,
+            grows unseen once tanh(c) is saturated. There are then as many exponents as the
+            output has variables, at most. Over long sequences the two are the same, up to
+            1/steps; of a layer whose output is its whole state they always are. Defaults to
+            `"state"`.
         warmup: number of first valid steps that carry state and tangents but are not
             counted. Defaults to 0.
         qr_interval: number of steps from one QR to the next. More than 1 is faster;

@@ -79,6 +79,7 @@ class NoisyMap:
     def __init__(self, step, features):
         self.dim, self.sizes, self.dtype = step.dim, step.sizes, step.dtype
         self.name, self.variables, self.values = step.name, step.variables, step.values
+        self.columns, self.seen, self.most = step.columns, step.seen, step.most
         self._step = step
         self._features = features
         self._draws = self._find_draws()
