@@ -29,8 +29,10 @@ import csv
 import dataclasses
 import importlib.metadata
 import itertools
+import os
 import pathlib
 import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -43,6 +45,9 @@ import keras_floss
 RESULTS = pathlib.Path(__file__).parent / "results" / "trial.csv"
 SHORT = [name for name in TASKS if not name.endswith("-long")]
 LONG = [name for name in TASKS if name not in SHORT]
+# After so many runs a process makes way for a new one: what TensorFlow compiled stays in
+# memory, some 100 MB a run.
+RUNS_OF_A_PROCESS = 10
 # That of the flossing paper's networks.
 PAPER = {"clip": "weight 0.03", "units": 80}
 # Rows of which it is said how far 100 steps floss: no training. (layer, k, target, ...)
@@ -219,6 +224,7 @@ def plan(todo, rows):
 
 
 def main(arguments=None):
+    """Returns whether there is more to do, by another process."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -242,7 +248,7 @@ def main(arguments=None):
     rows = read(options.results)
     if options.table:
         print(trial_table.tables(rows, options.set))
-        return
+        return False
 
     def sets():
         """Each set, its runs, and those that are to do: what is there may tell the next."""
@@ -258,11 +264,14 @@ def main(arguments=None):
 
     if options.plan:
         plan({name: (runs, left) for name, runs, left in sets()}, rows)
-        return
-    made_with = versions()
+        return False
+    made_with, runs_done = versions(), 0
     for name, _, left in sets():
         for number, run in enumerate(left, 1):
+            if runs_done == RUNS_OF_A_PROCESS:
+                return True
             outcome = do(run)
+            runs_done += 1
             row = {"set": name, **dataclasses.asdict(run)}
             for field in dataclasses.fields(Outcome):
                 value = getattr(outcome, field.name)
@@ -278,8 +287,10 @@ def main(arguments=None):
                 f"{outcome.flossing_seconds:.1f} + {outcome.training_seconds:.1f} s",
                 flush=True,
             )
+    return False
 
 
 if __name__ == "__main__":
     use_one_thread()
-    main()
+    if main():
+        os.execv(sys.executable, [sys.executable, *sys.argv])
