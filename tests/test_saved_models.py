@@ -42,11 +42,11 @@ def test_a_loaded_model_trains_on(saved):
 def test_settings_are_those_that_were_saved():
     """The regulariser's defaults of then are not those of now."""
     joint = keras.models.load_model(FOLDER / "joint_flossing.keras")
-    assert joint.flossing == Flossing(window=10, k={"first": 2, "second": 3}, target=-0.1)
+    then = {"qr_interval": 1, "damping": 0.0, "target": -0.1, "window": 10}
+    settings = {"batch_size": 1, "k": {"first": 2, "second": 3}, **then}
+    assert joint.flossing == Flossing(**settings)
     regularizer = keras.models.load_model(FOLDER / "regularizer.keras").layers[1]
-    assert regularizer.flossing == Flossing(
-        k=4, window=10, target=-0.1, warmup=2, batch_size=2, seed=0
-    )
+    assert regularizer.flossing == Flossing(k=4, warmup=2, batch_size=2, seed=0, **then)
     assert float(regularizer.strength) == pytest.approx(0.2)
 
 

@@ -18,7 +18,6 @@ layers = keras.layers
         ({"strength": None}, "`strength`", "None"),
         ({"flossing": Flossing(layers=["lstm"])}, "`layers`", "('lstm',)"),
         ({"flossing": Flossing(k={"lstm": 2})}, "`k`", "{'lstm': 2}"),
-        ({"flossing": Flossing(qr_interval="auto")}, "`qr_interval`", "'auto'"),
     ],
 )
 def test_at_construction(options, name, received):

@@ -14,8 +14,9 @@ Y = np.random.default_rng(1).standard_normal((3, 1)).astype("float32")
 
 
 def flossing(**settings):
-    """Of all sequences and, unless they say otherwise, all steps."""
-    return Flossing(**{"batch_size": None, "warmup": 0, **settings})
+    """Of all sequences, steps and exponents unless they say otherwise, without damping."""
+    usual = {"batch_size": None, "warmup": 0, "k": None, "damping": 0.0}
+    return Flossing(**{**usual, **settings})
 
 
 def penalty(wrapped, *args, **kwargs):
@@ -34,10 +35,8 @@ def penalty(wrapped, *args, **kwargs):
 )
 def test_the_loss_is_the_mean_squared_distance_to_the_target(options):
     rnn = layers.LSTM(3, dtype="float64")
-    options = {"warmup": 0, **options}
     strength = options.pop("strength", 1.0)
-    flossing = Flossing(batch_size=None, **options)
-    wrapped = LyapunovRegularizer(rnn, strength, flossing, dtype="float64")
+    wrapped = LyapunovRegularizer(rnn, strength, flossing(**options), dtype="float64")
     actual = penalty(wrapped, X)
     target = options.pop("target", 0.0)
     exponents = lyapunov_exponents(rnn, X, **options).numpy()
@@ -97,7 +96,7 @@ def test_the_strength_is_a_variable_and_no_weight():
 
 def test_a_part_of_the_batch_and_a_window_of_its_own():
     wrapped = LyapunovRegularizer(
-        layers.GRU(3), flossing=Flossing(batch_size=2, window=5, warmup=1)
+        layers.GRU(3), flossing=flossing(batch_size=2, window=5, warmup=1)
     )
     wrapped(X, training=True)
     expected = lyapunov_exponents(wrapped.layer, X[:2, :5], warmup=1)

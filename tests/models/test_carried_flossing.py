@@ -29,14 +29,15 @@ def network():
 
 def carrier(**settings):
     model = FlossingModel(*network(), flossing=CARRIED, **settings)
-    model.compile("sgd", "mse", jit_compile=False)
+    still = keras.optimizers.SGD(0.0)
+    model.compile("sgd", "mse", jit_compile=False, flossing_optimizer=still)
     return model
 
 
 def seen(callback, model):
-    """What a callback flosses by, but for the number of sequences."""
+    """What a callback flosses by, but for the number of sequences and the interval."""
     callback.set_model(model)
-    return dataclasses.replace(callback.flossing, batch_size=1)
+    return dataclasses.replace(callback.flossing, batch_size=2, qr_interval="auto")
 
 
 @pytest.mark.parametrize("make", CALLBACKS)
@@ -66,7 +67,6 @@ def test_keywords_override_field_by_field():
 def test_floss_takes_that_of_the_model_and_overrides_it(given, exponents):
     # λ_k of one exponent is λ_1; of the spectrum of three it is the last.
     model = carrier()
-    model.flossing_optimizer.learning_rate = 0.0
     logs = model.floss(X[:1], 1, verbose=0, **given).history
     warmup, window = (1, 6) if not given else (2, 5)
     spectrum = model.lyapunov_spectrum(X[:1], k=exponents[0], warmup=warmup, window=window)
@@ -93,7 +93,8 @@ def test_a_model_saved_with_an_automatic_warmup_in_the_first_version_has_it():
     config = carrier().get_config()
     del config["flossing"]
     config |= {"strength": 0.1, "joint": {"k": 2, "warmup": None}}
-    assert FlossingModel.from_config(config).flossing == Flossing(k=2, warmup="auto")
+    flossing = FlossingModel.from_config(config).flossing
+    assert (flossing.k, flossing.warmup, flossing.window) == (2, "auto", None)
 
 
 # ---- What is no `flossing=` is told so. ----
