@@ -83,7 +83,7 @@ class Flossing:
         of: what the exponents are those of: `"state"`, `"output"`, as what comes after the
             layer sees them (see `lyapunov_exponents`), or `"auto"`: the output where it is
             not the whole state. Of the output there are as many as it has variables, at
-            most. Defaults to `"state"`.
+            most. Defaults to `"auto"`.
         target: the exponent aimed at, per time step, or a list of k. Defaults to 0.0.
         warmup: number of first valid steps of the window that are not counted. Defaults
             to `"auto"`: 10 + ⌈window/10⌉, as in the released code of the flossing paper,
@@ -129,7 +129,7 @@ class Flossing:
     batch_size: int | None = 2
     window: Number = "auto"
     k: NumberByLayer = "auto"
-    of: Seen | typing.Literal["auto"] = "state"
+    of: Seen | typing.Literal["auto"] = "auto"
     target: float | collections.abc.Sequence[float] = 0.0
     warmup: int | typing.Literal["auto"] = "auto"
     qr_interval: int | typing.Literal["auto"] = "auto"

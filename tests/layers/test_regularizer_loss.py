@@ -39,7 +39,7 @@ def test_the_loss_is_the_mean_squared_distance_to_the_target(options):
     wrapped = LyapunovRegularizer(rnn, strength, flossing(**options), dtype="float64")
     actual = penalty(wrapped, X)
     target = options.pop("target", 0.0)
-    exponents = lyapunov_exponents(rnn, X, **options).numpy()
+    exponents = lyapunov_exponents(rnn, X, of="output", **options).numpy()
     expected = strength * np.mean((exponents - target) ** 2)
     # add_loss keeps float32 or better.
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
@@ -68,7 +68,7 @@ def test_the_loss_of_a_bidirectional_is_the_mean_of_its_directions():
         (rnn.forward_layer, states[:2]),
         (rnn.backward_layer, states[2:]),
     ]:
-        exponents = lyapunov_exponents(layer, X, 2, initial_state=state)
+        exponents = lyapunov_exponents(layer, X, 2, of="output", initial_state=state)
         expected.append(np.mean(exponents.numpy() ** 2))
     np.testing.assert_allclose(actual, np.mean(expected), rtol=1e-5)
 
@@ -172,7 +172,7 @@ def test_fit_under_other_dtype_policies(policy):
     layer = model.get_layer("floss")
     assert layer(X).dtype == layer.layer.compute_dtype
     task = float(np.mean((model(X).numpy() - Y) ** 2))
-    exponents = lyapunov_exponents(layer.layer, X, 3)
+    exponents = lyapunov_exponents(layer.layer, X, 3, of="output")
     expected = task + 5 * np.mean(exponents.numpy() ** 2)
     model.compile("sgd", "mse")
     # Half precision is in the task's part only, and rounds to 5e-4.
@@ -192,7 +192,7 @@ def test_fit_under_other_dtype_policies(policy):
 def test_the_penalty_is_not_rounded_by_a_dtype_policy(inner, outer):
     rnn = layers.LSTM(4, dtype=inner)
     wrapped = LyapunovRegularizer(rnn, dtype=outer, flossing=flossing(k=3))
-    expected = np.mean(lyapunov_exponents(rnn, X, 3).numpy() ** 2)
+    expected = np.mean(lyapunov_exponents(rnn, X, 3, of="output").numpy() ** 2)
     # Weights rounded to half precision are 5e-6 to 3e-5 away.
     assert penalty(wrapped, X) == pytest.approx(expected, rel=1e-6)
 
