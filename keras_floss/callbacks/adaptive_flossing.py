@@ -2,8 +2,11 @@
 
 import dataclasses
 
+import numpy as np
+
 from keras_floss.callbacks.scheduled_flossing import ScheduledFlossing
 from keras_floss.flossing.flossing import Flossing, takes_flossing
+from keras_floss.flossing.task_watch import TaskWatch
 from keras_floss.utils.checks import check_positive, check_positive_int
 from keras_floss.utils.typing import Data, Every, Optimizer, Verbose
 
@@ -12,10 +15,15 @@ class AdaptiveFlossing(ScheduledFlossing):
     """Flosses the recurrent layers of a model when training has moved their exponents.
 
     Every so many updates it looks at the flossing loss on fresh data. Where that is past
-    `tolerance`, it flosses until the loss of a step is under a tenth of it, or `steps`
-    are done. This goes past the flossing paper, which flosses at fixed times: it flosses
-    less where training leaves the exponents alone and more where it does not.
+    `tolerance`, it flosses until the mean of three losses is under a tenth of it, or
+    `steps` are done. This goes past the flossing paper, which flosses at fixed times: it
+    flosses less where training leaves the exponents alone and more where it does not.
     `Preflossing(x)` beside it flosses before the first update.
+
+    Where `x` has targets, nothing that was learned is lost. At each look it computes the
+    task's loss on one batch, always the same: it rests while that falls, by a tenth or
+    more from one look to the next, and undoes a flossing that raised it by more than a
+    quarter.
 
     It counts updates or epochs as `PeriodicFlossing` does: from one `fit` of a model to
     the next, on from a later epoch, and from 0 for another model.
@@ -26,22 +34,22 @@ class AdaptiveFlossing(ScheduledFlossing):
         every: `"epoch"`, or the number of updates from one look to the next. Nothing is
             done after the last update. Defaults to 50.
         tolerance: flossing loss past which it flosses. Defaults to 0.005.
-        steps: number of flossing steps at most each time. Defaults to 200.
+        steps: number of flossing steps at most each time. Few, since training moves the
+            exponents again. Defaults to 20.
         until: number of updates (epochs, for `"epoch"`) after which it looks no more.
             Defaults to None: it looks until training ends.
         flossing: a `keras_floss.Flossing`, what is flossed and how. Defaults to None: that
             of a `FlossingModel`, `Flossing()` of another model.
         optimizer: the flossing optimiser, or its name, for a plain Keras model. A
-            `FlossingModel` brings its own. A model that has `Preflossing` beside it wants
-            the same optimiser object in both. Defaults to None, Adam with a learning rate
-            of 1e-3.
+            `FlossingModel` brings its own. Defaults to None, that of
+            `FlossingModel.compile`, with the small steps that it has in training.
         verbose: that of `fit`. Defaults to `"auto"`, the verbosity of the `fit` that the
             callback is given to.
 
     Attributes:
         looks: dict of lists, an entry for each look at the newest model: `time` (updates
-            or epochs), `flossing_loss`, and `steps`, the number of flossing steps that
-            followed.
+            or epochs), `flossing_loss`, `steps`, the number of flossing steps that
+            followed, and `undone`, 1 where they were undone, else 0.
         history: a list with a `keras.callbacks.History` for each flossing of that model;
             `FlossingModel.floss` lists its keys.
 
@@ -53,13 +61,11 @@ class AdaptiveFlossing(ScheduledFlossing):
     ```python
     inputs = keras.Input((300, 1))
     x = keras.layers.LSTM(64, return_sequences=True)(inputs)
-    flossing = keras_floss.Flossing(window=55, k=32)
-    outputs = keras.layers.Dense(1)(x)
-    model = keras_floss.FlossingModel(inputs, outputs, flossing=flossing)
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
     model.compile("adam", "mse")
     callbacks = [
-        keras_floss.callbacks.Preflossing(x_train, steps=500),
-        keras_floss.callbacks.AdaptiveFlossing(x_train, until=1000),
+        keras_floss.callbacks.Preflossing((x_train, y_train)),
+        keras_floss.callbacks.AdaptiveFlossing((x_train, y_train)),
     ]
     model.fit(x_train, y_train, epochs=10, callbacks=callbacks)
     ```
@@ -71,7 +77,7 @@ class AdaptiveFlossing(ScheduledFlossing):
         x: Data,
         every: Every = 50,
         tolerance: float = 0.005,
-        steps: int = 200,
+        steps: int = 20,
         until: int | None = None,
         *,
         flossing: Flossing | None = None,
@@ -87,24 +93,31 @@ class AdaptiveFlossing(ScheduledFlossing):
 
     def begin(self) -> None:
         super().begin()
-        self.looks: dict[str, list[float]] = {"time": [], "flossing_loss": [], "steps": []}
+        names = "time", "flossing_loss", "steps", "undone"
+        self.looks: dict[str, list[float]] = {name: [] for name in names}
+        self._task: TaskWatch | None = None
 
     def on_time(self, number: int) -> None:
         time = number if self.every == "epoch" else number * self.every
         if self.until is not None and time > self.until:
             return
+        if self._task is None:
+            self._task = self.flosser.task(self.x, self.flossing)
         # The data that flossing would take next, and other data at each look.
         start = self.flossed + number
         loss = self.flosser.look(self.x, self.flossing, start=start)["flossing_loss"]
-        before = self.flosser.iterations
+        before, undone = self.flosser.iterations, False
+        falls = self._task.look()
         # NaN and the ∞ of a dead layer are flossed too: flossing raises the error that
         # names the layer.
-        if not loss <= self.tolerance:
+        if not loss <= self.tolerance and not (falls and np.isfinite(loss)):
             until = dataclasses.replace(self.flossing, tolerance=self.tolerance / 10)
             self.history.append(self.floss(flossing=until))
+            undone = self._task.undo_harm()
         for name, value in (
             ("time", time),
             ("flossing_loss", loss),
             ("steps", self.flosser.iterations - before),
+            ("undone", int(undone)),
         ):
             self.looks[name].append(value)

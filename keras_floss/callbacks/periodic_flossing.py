@@ -2,6 +2,7 @@
 
 from keras_floss.callbacks.scheduled_flossing import ScheduledFlossing
 from keras_floss.flossing.flossing import Flossing, takes_flossing
+from keras_floss.flossing.flossing_optimizer import STEPS
 from keras_floss.utils.checks import check_positive_int
 from keras_floss.utils.typing import Data, Every, Optimizer, Verbose
 
@@ -11,9 +12,10 @@ class PeriodicFlossing(ScheduledFlossing):
 
     Training drifts away from the flossed state; the flossing paper flosses again during
     training, which extends the delays that can be learned. Its released code flosses 500
-    steps before training and 500 more after updates 100 and 200: that is `Preflossing(x)`
-    and `PeriodicFlossing(x, every=100, times=2)` side by side. Flossing for the whole of
-    training can do harm.
+    steps before training and 500 more after updates 100 and 200; `Preflossing(x)` and
+    `PeriodicFlossing(x, every=100, times=2)` side by side do so at the same times, until
+    the layers are flossed. It does not look at the task: where that is learned, flossing
+    may do harm. `AdaptiveFlossing` sees to it that it does none.
 
     Updates are those of the model's optimiser since the callback was first given the
     model. It goes on counting from one `fit` to the next, so that a loop of
@@ -27,14 +29,13 @@ class PeriodicFlossing(ScheduledFlossing):
             `keras.utils.PyDataset` or a generator, with or without targets.
         every: `"epoch"`, or the number of updates from one flossing to the next. Nothing
             is flossed after the last update. Defaults to 100.
-        steps: number of flossing steps each time. Defaults to 500.
+        steps: number of flossing steps each time, at most. Defaults to 100.
         times: how many times at most. Defaults to None, without end.
         flossing: a `keras_floss.Flossing`, what is flossed and how. Defaults to None: that
             of a `FlossingModel`, `Flossing()` of another model.
         optimizer: the flossing optimiser, or its name, for a plain Keras model. A
-            `FlossingModel` brings its own. A model that has `Preflossing` beside it wants
-            the same optimiser object in both. Defaults to None, Adam with a learning rate
-            of 1e-3.
+            `FlossingModel` brings its own. Defaults to None, that of
+            `FlossingModel.compile`, with the small steps that it has in training.
         verbose: that of `fit`. Defaults to `"auto"`, the verbosity of the `fit` that the
             callback is given to.
 
@@ -50,9 +51,7 @@ class PeriodicFlossing(ScheduledFlossing):
     ```python
     inputs = keras.Input((300, 1))
     x = keras.layers.LSTM(64, return_sequences=True)(inputs)
-    flossing = keras_floss.Flossing(window=55, k=32)
-    outputs = keras.layers.Dense(1)(x)
-    model = keras_floss.FlossingModel(inputs, outputs, flossing=flossing)
+    model = keras.Model(inputs, keras.layers.Dense(1)(x))
     model.compile("adam", "mse")
     callbacks = [
         keras_floss.callbacks.Preflossing(x_train),
@@ -70,7 +69,7 @@ class PeriodicFlossing(ScheduledFlossing):
         self,
         x: Data,
         every: Every = 100,
-        steps: int = 500,
+        steps: int = STEPS,
         times: int | None = None,
         *,
         flossing: Flossing | None = None,

@@ -26,15 +26,16 @@ from keras_floss.utils.typing import Layers
 
 
 def task_gradient(
-    where: Callable[..., dict[str, Any]],
+    where: Callable[..., Any],
     model: keras.Model,
     data: tuple,
     layers: Layers | None = None,
-) -> dict[str, Any]:
+) -> Any:
     """The gradient of the task's loss at recurrent layers.
 
     Args:
-        where: `in_inputs` or `in_states`, which describe what comes of it.
+        where: `in_inputs` or `in_states`, which describe what comes of it, a dict by layer
+            name; or `_loss`, for the loss itself.
         model: a compiled and built `keras.Model`.
         data: `(x, y)` or `(x, y, sample_weight)`, tensors.
         layers: names or layers. Defaults to None, all of them.
@@ -49,6 +50,20 @@ def task_gradient(
     with _unchanged_metrics(model):
         # Traced anew after each `compile`, which makes a new loss.
         return call_kept(model, (where, *layers), call, data, compiled_loss(model))
+
+
+def task_loss(model: keras.Model, data: tuple, layers: Layers | None = None) -> float:
+    """The task's loss on `data`, in inference mode; see `task_gradient`."""
+    data = keras.tree.map_structure(
+        lambda a: None if a is None else tf.convert_to_tensor(a), data
+    )
+    return float(task_gradient(_loss, model, data, layers))
+
+
+def _loss(model, layers, x, y, sample_weight=None):
+    # Recorded, so that stateful layers keep their states.
+    _, outputs = record(model, x, layers)
+    return model.compute_loss(x, y, outputs, sample_weight, training=False)
 
 
 @contextlib.contextmanager

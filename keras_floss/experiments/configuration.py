@@ -105,7 +105,7 @@ class Configuration:
         "pre",
         "when the network is flossed. none: never; pre: before training; periodic: before, "
         "and at fixed times during training; adaptive: before, and whenever training has "
-        "moved the exponents; joint: by a penalty in every update",
+        "moved the exponents and learns nothing; joint: by a penalty in every update",
         *("none", "pre", "periodic", "adaptive", "joint"),
     )
     flossing_steps: int = knob(
@@ -119,7 +119,7 @@ class Configuration:
     adaptive_tolerance: float = knob(
         0.005, "adaptive: flossing loss past which the network is flossed"
     )
-    adaptive_steps: int = knob(200, "adaptive: flossing steps at most each time")
+    adaptive_steps: int = knob(20, "adaptive: flossing steps at most each time")
     adaptive_until: int = knob(1000, "adaptive: updates after which it looks no more")
     strength: float = knob(1.0, "joint: weight of the penalty")
     flossing_optimizer: str = knob(

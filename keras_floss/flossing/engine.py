@@ -26,6 +26,7 @@ from keras_floss.flossing.flossing_pass import flossed_layers
 from keras_floss.flossing.history import StepHistory
 from keras_floss.flossing.program import FlossingProgram
 from keras_floss.flossing.source import endless, from_batch, inputs_of, peek
+from keras_floss.flossing.task_watch import TaskWatch, moved
 from keras_floss.flossing.update import iterations
 from keras_floss.flow.checkpoints import settle_memory_limit
 from keras_floss.recurrent.cells import CellMap
@@ -138,6 +139,12 @@ class Flosser:
                 print(history.message)
         return history
 
+    def task(self, x: Data, flossing: Flossing) -> TaskWatch:
+        """What watches the task, on a batch of `x` if that has targets."""
+        first = x if isinstance(x, tuple) else peek(endless(x, 1))[0]
+        layers = flossed_layers(self.model, flossing)
+        return TaskWatch(self.model, task_batch(self.model, first), layers)
+
     def look(self, x: Data, flossing: Flossing, *, start: int = 0) -> dict[str, float]:
         """What a flossing step on batch `start` of `x` would log, as a dict of floats."""
         with self._lock:
@@ -220,7 +227,7 @@ class Flosser:
         return Ending(
             history,
             tolerances,
-            [v for layer in layers.values() for v in layer.trainable_variables],
+            moved(layers),
             lambda: arrival(self.model, batch, list(layers)),
         )
 
