@@ -20,7 +20,7 @@ def endless(x: Data, batch_size: int | None, seed: int | None = None) -> Any:
             `(x, y, ...)` of them, a batched `tf.data.Dataset`, a `keras.utils.PyDataset`
             or a generator. Targets are left where they are: who reads a batch takes its
             inputs alone.
-        batch_size: of arrays; other sources come in batches.
+        batch_size: of arrays, None for all; other sources come in batches.
         seed: of the shuffling, an int or None.
     """
     if isinstance(x, keras.utils.PyDataset):
@@ -41,7 +41,7 @@ def endless(x: Data, batch_size: int | None, seed: int | None = None) -> Any:
     data = tf.data.Dataset.from_tensor_slices((x,))
     data = data.shuffle(min(sizes), seed=seed).repeat()
     # There is no remainder; said so, TensorFlow knows the number of sequences.
-    return without_autotune(data.batch(batch_size, drop_remainder=True))
+    return without_autotune(data.batch(batch_size or min(sizes), drop_remainder=True))
 
 
 def from_batch(source: Any, start: int) -> Any:
