@@ -23,7 +23,7 @@ class AdaptiveFlossing(ScheduledFlossing):
     Where `x` has targets, nothing that was learned is lost. At each look it computes the
     task's loss on one batch, always the same: it rests while that falls, by a tenth or
     more from one look to the next, and undoes a flossing that raised it by more than a
-    quarter.
+    quarter. After that it rests until training has raised it as much.
 
     It counts updates or epochs as `PeriodicFlossing` does: from one `fit` of a model to
     the next, on from a later epoch, and from 0 for another model.
@@ -107,10 +107,10 @@ class AdaptiveFlossing(ScheduledFlossing):
         start = self.flossed + number
         loss = self.flosser.look(self.x, self.flossing, start=start)["flossing_loss"]
         before, undone = self.flosser.iterations, False
-        falls = self._task.look()
+        rests = self._task.look()
         # NaN and the ∞ of a dead layer are flossed too: flossing raises the error that
         # names the layer.
-        if not loss <= self.tolerance and not (falls and np.isfinite(loss)):
+        if not loss <= self.tolerance and not (rests and np.isfinite(loss)):
             until = dataclasses.replace(self.flossing, tolerance=self.tolerance / 10)
             self.history.append(self.floss(flossing=until))
             undone = self._task.undo_harm()

@@ -6,6 +6,7 @@ there it must go on, since it is what finds the way out. Where the task is learn
 gradient leads there by itself, and flossing can only do harm.
 """
 
+import math
 from collections.abc import Mapping
 
 import keras
@@ -42,14 +43,16 @@ class TaskWatch:
         self._model, self._batch, self._layers = model, batch, list(layers)
         self._variables = moved(layers)
         self._loss: float | None = None
+        self._learned = -math.inf  # flossing does harm where the loss is no larger
 
     def look(self) -> bool:
-        """Whether the loss falls. To be called before each flossing."""
+        """Whether flossing had better wait. To be called before each flossing."""
         if self._batch is None:
             return False
         last, self._loss = self._loss, self._look(self._batch)
         self._values = [keras.ops.convert_to_numpy(v) for v in self._variables]
-        return last is not None and last - self._loss > (1 - FALLING) * abs(last)
+        falls = last is not None and last - self._loss > (1 - FALLING) * abs(last)
+        return falls or self._loss <= self._learned
 
     def undo_harm(self) -> bool:
         """Undoes what was done since the look, if the loss has risen; whether it did."""
@@ -61,6 +64,7 @@ class TaskWatch:
             return False
         for variable, value in zip(self._variables, self._values, strict=True):
             variable.assign(value)
+        self._learned = before + HARM * abs(before)
         return True
 
     def _look(self, batch: tuple) -> float:

@@ -39,7 +39,12 @@ def test_harm_is_undone_and_no_more():
     kernel.assign(1.25 * start)  # and 1.29 times what it is
     assert task.undo_harm()
     np.testing.assert_array_equal(kernel, np.float32(1.1) * start)
-    task.look()
+    # Then it rests until the loss is a quarter up.
+    assert task.look()
+    kernel.assign(1.2 * start)
+    assert task.look()
+    kernel.assign(1.25 * start)
+    assert not task.look()
     kernel.assign(np.nan * start)
     assert task.undo_harm()
 
