@@ -72,4 +72,4 @@ def test_readme_examples(tmp_path, monkeypatch):
     namespace = execute("\n".join(examples(README.read_text())))
     (spectrum,) = namespace["spectra"].values()
     assert spectrum.shape == (16, 64)
-    assert len(namespace["preflossing"].history.history["flossing_loss"]) == 3
+    assert namespace["preflossing"].history.ended  # how, depends on what was done before
