@@ -127,7 +127,8 @@ class Flosser:
             history = StepHistory(program.layer_names)
             task = (x if isinstance(x, tuple) else first) if brake else None
             ending = self._ending(history, flossing, first, task)
-            settling = Settling(of, (of or steps) - steps)
+            layers = flossed_layers(self.model, flossing).values()
+            settling = Settling(layers, of, (of or steps) - steps)
             program.fit(
                 source,
                 steps_per_epoch=steps,

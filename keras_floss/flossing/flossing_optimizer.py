@@ -1,6 +1,7 @@
 """The optimiser that flosses, and which others can."""
 
 import weakref
+from collections.abc import Iterable
 
 import keras
 
@@ -15,8 +16,9 @@ _KEEP_WEIGHTS = tuple(
 
 # Flossing steps, at most, where nothing else is said.
 STEPS = 100
-# The learning rate of the default optimiser, and what is left of it at the end.
-RATE, SETTLED = 0.03, 0.02
+# The learning rate of the default optimiser, that for an LSTM, whose exponents as Keras
+# makes it are near to zero from the beginning, and what is left of them at the end.
+RATE, LSTM_RATE, SETTLED = 0.03, 0.015, 0.02
 
 # Model -> {id of an optimiser: (that optimiser, the one that flosses in its place)}.
 _of_model: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -36,14 +38,20 @@ class Settling(keras.callbacks.Callback):
     """Has the learning rate of a flossing pass fall, so that the exponents settle.
 
     Args:
+        layers: the recurrent layers that are flossed.
         steps: number of steps over which it falls, or None: it is small throughout, for
             flossing in the middle of training.
         done: how many of them have been done, before the pass was interrupted.
     """
 
-    def __init__(self, steps: int | None, done: int = 0) -> None:
+    def __init__(
+        self, layers: Iterable[keras.layers.RNN], steps: int | None, done: int = 0
+    ) -> None:
         super().__init__()
-        self._rate = keras.optimizers.schedules.CosineDecay(RATE, steps or 1, SETTLED)
+        lstm = any(isinstance(layer.cell, keras.layers.LSTMCell) for layer in layers)
+        self._rate = keras.optimizers.schedules.CosineDecay(
+            LSTM_RATE if lstm else RATE, steps or 1, SETTLED
+        )
         self._done = 1 if steps is None else done
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:

@@ -198,7 +198,7 @@ class FlossingModel(JointFlossing):
                 Defaults to None, `keras.optimizers.Lamb` with a `global_clipnorm` of 0.1,
                 whose learning rate falls from 0.03 to 0.0006 over the steps of `floss` and
                 of `Preflossing`, as a cosine does, and is 0.0006 when the model is flossed
-                in the middle of training.
+                in the middle of training; with an LSTM in it, half of that.
         """
         super().compile(*args, **kwargs)
         # Keras keeps what "auto" came to, and not that it was "auto".
