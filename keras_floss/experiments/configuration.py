@@ -32,7 +32,7 @@ SETTINGS = {
     "qr_interval": "time steps from one QR to the next; auto: as many as do no harm",
     "damping": "of the gradient through the states while the exponents are far from the "
     "target; 0: none",
-    "tolerance": "flossing loss at which flossing ends; auto: 0.001, and less for an LSTM "
+    "tolerance": "flossing loss at which flossing ends; auto: 0.003, and less for an LSTM "
     "or a GRU; 0: after the last step",
 }
 

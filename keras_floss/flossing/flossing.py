@@ -41,7 +41,7 @@ UNSET = Unset.UNSET
 
 # What "auto" comes to: the longest window, and the flossing loss of a flossed layer.
 LONGEST = 100
-FLOSSED = 0.001
+FLOSSED = 0.003
 
 # The defaults of the first version, for what it saved.
 FIRST_VERSION = {
@@ -99,7 +99,7 @@ class Flossing:
             in the paper. Defaults to 0.5.
         tolerance: flossing loss of a layer under which it counts as flossed: where
             `steps` are a maximum flossing ends there, and at 0 never before them. Defaults
-            to `"auto"`: 0.001, and of an LSTM or a GRU `(2/window)²` if that is less, which
+            to `"auto"`: 0.003, and of an LSTM or a GRU `(2/window)²` if that is less, which
             is an exponent of 2 over the window.
         layers: names of the recurrent layers to floss, or the layers. Defaults to None,
             all of them.

@@ -114,11 +114,11 @@ def test_a_high_loss_is_flossed_whatever_arrives():
 
 
 def test_where_the_gradient_arrives_soon_flossing_stops():
-    arrives = iter([0.01, 1.9, 2.1])
+    arrives = iter([0.01, 3.9, 4.1])
     losses = [0.01, 0.006, 0.004, 0.006, 0.0039, 0.002]
     history = endings(losses, arrives=lambda: next(arrives))
     assert (history.ended, steps_of(history)) == ("gradient arrives", 5)
-    assert "2.1 times" in history.message
+    assert "4.1 times" in history.message
     assert "0.0039" in history.message
 
 
