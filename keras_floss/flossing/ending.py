@@ -23,8 +23,8 @@ IN_A_ROW = 3
 # Not needed: so much of the task's gradient arrives at the first step before anything is
 # done, at such a flossing loss.
 ARRIVES, NEARLY = 0.05, 0.02
-# Enough: so many times as much of it arrives as there was, at such a loss and so soon. After
-# those steps a layer was far from flossed at the beginning, and is to be flossed to the end.
+# Enough: so many times as much of it arrives as there was, at such a loss and so soon.
+# Later, the layer was far from flossed at the beginning, and is to be flossed to the end.
 # (At 1 a copy over 80 steps ends at 0.95 to 0.97, at 4 at 0.97; past 20 the XOR is lost.)
 UNDIMINISHED, ALMOST, EARLY = 4.0, 0.004, 10
 # Not converged: so many times the tolerance is left after the last step.
