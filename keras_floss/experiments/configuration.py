@@ -165,7 +165,7 @@ class Configuration:
                 f"batch_size={self.batch_size}, steps={steps}"
             )
         limits = (
-            ("k", states, "states of the network"),
+            ("k", self.units, "units of the network"),
             ("window", steps, "steps of a sequence"),
         )
         for name, most, what in limits if self.flossing != "none" else ():
