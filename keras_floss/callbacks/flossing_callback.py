@@ -98,7 +98,7 @@ class FlossingCallback(FreshStart):
         steps: int | None = None,
         *,
         flossing: Flossing | None = None,
-        of: int | None = None,
+        total: int | None = None,
         brake: bool = False,
         callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> keras.callbacks.History:
@@ -107,7 +107,7 @@ class FlossingCallback(FreshStart):
         Args:
             steps: how many at most. Defaults to None, the `steps` of this callback.
             flossing: a `Flossing`. Defaults to None, that of this callback.
-            of, brake: those of `Flosser.floss`.
+            total, brake: those of `Flosser.floss`.
             callbacks: Keras callbacks of the flossing steps.
 
         Returns:
@@ -119,7 +119,7 @@ class FlossingCallback(FreshStart):
             steps or self.steps,
             flossing or self.flossing,
             start=self.flossed,
-            of=of,
+            total=total,
             brake=brake,
             callbacks=callbacks,
             verbose=verbose,

@@ -174,7 +174,7 @@ class Preflossing(FlossingCallback):
         if left:
             back_up = BackUp(self.model, epoch, self.save_freq)
             self.history = self.floss(
-                left, of=self.steps, brake=self.brake, callbacks=[back_up]
+                left, total=self.steps, brake=self.brake, callbacks=[back_up]
             )
             self.flosser.fulfil()
             back_up.save()

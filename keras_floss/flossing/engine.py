@@ -103,7 +103,7 @@ class Flosser:
         flossing: Flossing,
         *,
         start: int = 0,
-        of: int | None = None,
+        total: int | None = None,
         brake: bool = False,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: Verbose = "auto",
@@ -113,7 +113,7 @@ class Flosser:
         Args:
             flossing: a `Flossing`.
             start: number of batches of `x` to pass over first.
-            of: number of steps of which these are the last, where the others were done
+            total: number of steps of which these are the last, where the others were done
                 before an interruption. None: it is flossed during training, in small steps.
             brake: whether to look at the task's gradient, where `x` has targets.
             callbacks: Keras callbacks of the flossing steps.
@@ -128,7 +128,7 @@ class Flosser:
             task = (x if isinstance(x, tuple) else first) if brake else None
             ending = self._ending(history, flossing, first, task)
             layers = flossed_layers(self.model, flossing).values()
-            settling = Settling(layers, of, (of or steps) - steps)
+            settling = Settling(layers, total, (total or steps) - steps)
             program.fit(
                 source,
                 steps_per_epoch=steps,

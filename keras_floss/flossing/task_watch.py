@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 
 from keras_floss.diagnostics.task_gradient import task_loss
 
@@ -50,7 +51,7 @@ class TaskWatch:
         if self._batch is None:
             return False
         last, self._loss = self._loss, self._look(self._batch)
-        self._values = [keras.ops.convert_to_numpy(v) for v in self._variables]
+        self._values = [np.array(v.numpy()) for v in self._variables]
         falls = last is not None and last - self._loss > (1 - FALLING) * abs(last)
         return falls or self._loss <= self._learned
 

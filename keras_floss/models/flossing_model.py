@@ -351,7 +351,7 @@ class FlossingModel(JointFlossing):
             orthonormalization=orthonormalization,
         )
         return self.flosser.floss(
-            x, steps, flossing, of=steps, brake=brake, verbose=verbose
+            x, steps, flossing, total=steps, brake=brake, verbose=verbose
         )
 
     def lyapunov_spectrum(

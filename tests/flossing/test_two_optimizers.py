@@ -71,12 +71,12 @@ def test_the_default_settles_in_each_pass_and_is_gentle_during_training():
     model.compile("sgd", "mse")
     assert type(model.flossing_optimizer) is keras.optimizers.Lamb
     assert model.flossing_optimizer.global_clipnorm == pytest.approx(0.1)
-    whole = rates_of(model, 8, of=8)
+    whole = rates_of(model, 8, total=8)
     falls = 0.5 * (1 + np.cos(np.pi * np.arange(8) / 8))
     np.testing.assert_allclose(whole, 0.03 * (0.98 * falls + 0.02), rtol=1e-5)
-    assert rates_of(model, 8, of=8) == whole
+    assert rates_of(model, 8, total=8) == whole
     # The rest of a pass that was interrupted after five steps.
-    assert rates_of(model, 3, of=8) == whole[5:]
+    assert rates_of(model, 3, total=8) == whole[5:]
     np.testing.assert_allclose(rates_of(model, 3), 0.0006, rtol=1e-5)
 
 
@@ -86,7 +86,7 @@ def test_the_default_is_saved_as_the_default(tmp_path):
     model.floss(X, 5, **SETTINGS)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert rates_of(loaded, 4, of=4) == rates_of(model, 4, of=4)
+    assert rates_of(loaded, 4, total=4) == rates_of(model, 4, total=4)
     for ours, theirs in zip(
         values(loaded.flossing_optimizer), values(model.flossing_optimizer), strict=True
     ):
