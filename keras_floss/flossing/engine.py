@@ -265,7 +265,7 @@ class Flosser:
                     auto_scale_loss=False,
                 )
             self._programs.keep(key, program)
-        program.begin(seed or 0)
+        program.set_seed(seed or 0)
         return program
 
 

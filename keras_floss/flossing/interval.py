@@ -38,11 +38,6 @@ class Interval:
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
 
-    def begin(self) -> None:
-        """Forgets what the passes so far said, so that the same pass gives the same."""
-        if self.qr_interval == "auto":
-            self._level.assign(0)
-
     def run(self, compute: Any) -> Pass:
         """`compute(qr_interval)`, a `Pass`; of `"auto"` one whose condition is right."""
         if self.qr_interval != "auto":

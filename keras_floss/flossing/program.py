@@ -63,9 +63,8 @@ class FlossingProgram(keras.Model):
         precision = tf.config.experimental.tensor_float_32_execution_enabled()
         return fingerprint(self._pass().model, options, precision, keras.config.floatx())
 
-    def begin(self, seed: int) -> None:
-        """Sets what is no part of what is traced: frames to start from, noise, interval."""
-        self._pass().interval.begin()
+    def set_seed(self, seed: int) -> None:
+        """Sets the frames to start from and the noise, no parts of what is traced."""
         self._pass().seed.assign(noise_seed(seed))
         for frame in self._pass().frames.values():
             k, dim = frame.shape

@@ -131,7 +131,7 @@ def test_turning_it_on_changes_the_gradient_by_that_of_the_penalty():
     on = make_model(strength=2.0)
     total, task = gradients(on, "both"), gradients(on, "task")
     with tf.GradientTape() as tape:
-        exponents = lyapunov_exponents(on.get_layer("floss").layer, X, k=3)
+        exponents = lyapunov_exponents(on.get_layer("floss").layer, X, k=3, of="output")
         loss = 2 * tf.reduce_mean(exponents**2)
     own = tape.gradient(loss, on.get_layer("floss").trainable_variables)
     for a, b, c in zip(total, task, own, strict=True):

@@ -79,7 +79,7 @@ def test_flossing_with_the_defaults(make):
     model = compiled(make)
     first = expected(model, X[:1])
     settings = {"warmup": 0, "verbose": 0}
-    history = model.floss(X[:1], 1, **settings).history
+    history = model.floss(X[:1], 1, batch_size=1, **settings).history
     same(history["flossing_loss"], np.mean(first**2))
     model = compiled(make)
     # The first ones of each batch: of 8, of 8 and of 4.
