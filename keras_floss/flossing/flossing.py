@@ -89,9 +89,9 @@ class Flossing:
             to `"auto"`: 10 + ⌈window/10⌉, as in the released code of the flossing paper,
             but at most half of the window.
         qr_interval: number of steps from one QR to the next, or `"auto"`: as many, up to
-            50, as leave exponents and gradients within 1 % of what they are with a QR at
-            every step. The more alike the exponents, the more it saves. Defaults to
-            `"auto"`.
+            50, as leave exponents and gradients within about 1 % (3 % at the worst that was
+            seen) of what they are with a QR at every step. The more alike the exponents,
+            the more it saves. Defaults to `"auto"`.
         damping: how much the gradient through the states is damped while the exponents are
             far from `target`: at each step it keeps
             `exp(−damping · √(mean (λ_i − target)²))` of itself. Without, chaotic networks

@@ -78,7 +78,7 @@ class Interval:
 
 
 def allowed(dtype: tf.DType) -> float:
-    """The `log_condition` up to which exponents and gradient are right to within 1 %.
+    """The `log_condition` up to which exponents and gradient are right to about 1 %.
 
     The gradient's error is about eps times the condition number of the tangents, squared.
     """
