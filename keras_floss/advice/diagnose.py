@@ -25,7 +25,7 @@ from keras_floss.recurrent.cells import CellMap
 from keras_floss.recurrent.fixed_batch import build
 from keras_floss.recurrent.recording import record
 from keras_floss.utils.checks import check_dense, check_eager
-from keras_floss.utils.shapes import extent
+from keras_floss.utils.shapes import as_tensors, extent
 from keras_floss.utils.traces import call_kept
 from keras_floss.utils.typing import Arrays
 
@@ -75,9 +75,7 @@ def diagnose(
     """
     check_eager("diagnose")
     check_dense(x)
-    x, y, sample_weight = keras.tree.map_structure(
-        lambda a: None if a is None else tf.convert_to_tensor(a), (x, y, sample_weight)
-    )
+    x, y, sample_weight = as_tensors((x, y, sample_weight))
     carried = getattr(model, "flossing", None)
     if flossing is None and isinstance(carried, Flossing):
         flossing = carried

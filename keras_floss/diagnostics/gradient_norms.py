@@ -4,11 +4,11 @@ import typing
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_floss.diagnostics.task_gradient import in_states, task_gradient
 from keras_floss.recurrent.fixed_batch import build
 from keras_floss.utils.checks import check_dense, check_eager
+from keras_floss.utils.shapes import as_tensors
 from keras_floss.utils.typing import Arrays, Layers
 
 
@@ -95,9 +95,7 @@ def gradient_norms(
     """
     check_eager("gradient_norms")
     check_dense(x)
-    x, y, sample_weight = keras.tree.map_structure(
-        lambda a: None if a is None else tf.convert_to_tensor(a), (x, y, sample_weight)
-    )
+    x, y, sample_weight = as_tensors((x, y, sample_weight))
     if not model.built:
         build(model, x)
     gradients = task_gradient(in_states, model, (x, y, sample_weight), layers)

@@ -21,6 +21,7 @@ import tensorflow as tf
 from keras_floss.diagnostics.state_gradients import state_gradients
 from keras_floss.recurrent.recording import by_run, choose_layers, record, recurrent_layers
 from keras_floss.utils.private_keras import compiled_loss
+from keras_floss.utils.shapes import as_tensors
 from keras_floss.utils.traces import call_kept
 from keras_floss.utils.typing import Layers
 
@@ -54,10 +55,7 @@ def task_gradient(
 
 def task_loss(model: keras.Model, data: tuple, layers: Layers | None = None) -> float:
     """The task's loss on `data`, in inference mode; see `task_gradient`."""
-    data = keras.tree.map_structure(
-        lambda a: None if a is None else tf.convert_to_tensor(a), data
-    )
-    return float(task_gradient(_loss, model, data, layers))
+    return float(task_gradient(_loss, model, as_tensors(data), layers))
 
 
 def _loss(model, layers, x, y, sample_weight=None):

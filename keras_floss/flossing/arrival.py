@@ -8,6 +8,7 @@ import numpy as np
 from keras_floss.diagnostics.gradient_norms import gradient_norms
 from keras_floss.recurrent.fixed_batch import fixed_batch
 from keras_floss.utils.private_keras import compiled_loss
+from keras_floss.utils.shapes import first_rows
 from keras_floss.utils.typing import Layers
 
 # Sequences that are enough to tell.
@@ -26,9 +27,7 @@ def task_batch(model: keras.Model, batch: Any) -> tuple | None:
     if y is None:
         return None
     number = fixed_batch(model)[0] or SEQUENCES
-    return keras.tree.map_structure(
-        lambda a: None if a is None else a[:number], (x, y, sample_weight)
-    )
+    return first_rows((x, y, sample_weight), number)
 
 
 def arrival(model: keras.Model, batch: tuple, layers: Layers | None = None) -> float:

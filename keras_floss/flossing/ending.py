@@ -16,6 +16,7 @@ import numpy as np
 
 from keras_floss.flossing.flossing_optimizer import STEPS
 from keras_floss.flossing.history import StepHistory
+from keras_floss.flossing.snapshot import Snapshot
 from keras_floss.utils.typing import Logs
 
 # Flossed: the mean of so many losses in a row is under the tolerance.
@@ -75,9 +76,8 @@ class Ending(keras.callbacks.Callback):
         self._arrives = arrives
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._history.ended, self._history.message = None, ""
         if self._arrives:
-            self._before = self._values()
+            self._before = Snapshot(self._variables)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         losses = self._losses()
@@ -117,8 +117,8 @@ class Ending(keras.callbacks.Callback):
 
     def _first_look(self, look: Callable[[], float], loss: float) -> None:
         """Undoes the first step where nothing need be done."""
-        after = self._values()
-        self._assign(self._before)
+        after = Snapshot(self._variables)
+        self._before.restore()
         arrives = look()
         if not_needed(arrives, loss):
             self._end(
@@ -127,7 +127,7 @@ class Ending(keras.callbacks.Callback):
                 f"it is {arrives:.2g} times that at the last; {self._loss}.",
             )
         else:
-            self._assign(after)
+            after.restore()
 
     @property
     def _ended(self) -> bool:
@@ -157,10 +157,3 @@ class Ending(keras.callbacks.Callback):
     @property
     def _loss(self) -> str:
         return f"the flossing loss is {np.mean(self._losses()[-IN_A_ROW:]):.2g}"
-
-    def _values(self) -> list[np.ndarray]:
-        return [np.array(v.numpy()) for v in self._variables]
-
-    def _assign(self, values: list[np.ndarray]) -> None:
-        for variable, value in zip(self._variables, values, strict=True):
-            variable.assign(value)

@@ -22,11 +22,12 @@ from keras_floss.flossing.flossing_optimizer import (
     check_flossing_optimizer,
     default_optimizer,
 )
-from keras_floss.flossing.flossing_pass import flossed_layers
+from keras_floss.flossing.flossing_pass import RecurrentLayers, flossed_layers
 from keras_floss.flossing.history import StepHistory
 from keras_floss.flossing.program import FlossingProgram
+from keras_floss.flossing.snapshot import moved
 from keras_floss.flossing.source import endless, from_batch, inputs_of, peek
-from keras_floss.flossing.task_watch import TaskWatch, moved
+from keras_floss.flossing.task_watch import TaskWatch
 from keras_floss.flossing.update import iterations
 from keras_floss.flow.checkpoints import settle_memory_limit
 from keras_floss.recurrent.cells import CellMap
@@ -126,9 +127,9 @@ class Flosser:
             self.build_optimizer()
             history = StepHistory(program.layer_names)
             task = (x if isinstance(x, tuple) else first) if brake else None
-            ending = self._ending(history, flossing, first, task)
-            layers = flossed_layers(self.model, flossing).values()
-            settling = Settling(layers, total, (total or steps) - steps)
+            layers = flossed_layers(self.model, flossing)
+            ending = self._ending(history, flossing, layers, first, task)
+            settling = Settling(layers.values(), total, (total or steps) - steps)
             program.fit(
                 source,
                 steps_per_epoch=steps,
@@ -213,10 +214,14 @@ class Flosser:
         return program, from_batch(source, start), first
 
     def _ending(
-        self, history: StepHistory, flossing: Flossing, first: Any, task: Any
+        self,
+        history: StepHistory,
+        flossing: Flossing,
+        layers: RecurrentLayers,
+        first: Any,
+        task: Any,
     ) -> Ending:
         """What ends a pass; it looks at a batch of the task, if that is not None."""
-        layers = flossed_layers(self.model, flossing)
         cells = {name: CellMap(layer.cell, name) for name, layer in layers.items()}
         window = _window(flossing, inputs_of(first))
         tolerances = {name: flossing.tolerance_of(x, window) for name, x in cells.items()}

@@ -15,12 +15,18 @@ class StepHistory(keras.callbacks.History):
 
     Args:
         layers: names of the recurrent layers that are flossed.
+
+    Attributes:
+        ended: why the pass ended, in a word, and
+        message: in a sentence; see `Ending`, which sets both.
     """
 
     def __init__(self, layers: Iterable[str]) -> None:
         super().__init__()
         self._layers = list(layers)
         self._in_a_row = 0
+        self.ended: str | None = None
+        self.message = ""
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         logs = {name: float(value) for name, value in (logs or {}).items()}

@@ -10,19 +10,14 @@ import math
 from collections.abc import Mapping
 
 import keras
-import numpy as np
 
 from keras_floss.diagnostics.task_gradient import task_loss
+from keras_floss.flossing.snapshot import Snapshot, moved
 
 # Of what the task's loss was at the look before: what it has fallen to where it falls.
 FALLING = 0.9
 # Of what the task's loss was before flossing: how much more is harm.
 HARM = 0.25
-
-
-def moved(layers: Mapping[str, keras.layers.RNN]) -> list[keras.Variable]:
-    """The variables that flossing moves."""
-    return [v for layer in layers.values() for v in layer.trainable_variables]
 
 
 class TaskWatch:
@@ -51,7 +46,7 @@ class TaskWatch:
         if self._batch is None:
             return False
         last, self._loss = self._loss, self._look(self._batch)
-        self._values = [np.array(v.numpy()) for v in self._variables]
+        self._before = Snapshot(self._variables)
         falls = last is not None and last - self._loss > (1 - FALLING) * abs(last)
         return falls or self._loss <= self._learned
 
@@ -63,8 +58,7 @@ class TaskWatch:
         if before is None or after - before <= HARM * abs(before):
             self._loss = after
             return False
-        for variable, value in zip(self._variables, self._values, strict=True):
-            variable.assign(value)
+        self._before.restore()
         self._learned = before + HARM * abs(before)
         return True
 

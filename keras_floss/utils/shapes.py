@@ -1,5 +1,6 @@
-"""Shapes that may be known only when a graph runs."""
+"""Tensors in structures, and shapes that may be known only when a graph runs."""
 
+import keras
 import tensorflow as tf
 
 
@@ -16,6 +17,13 @@ def reshape_rows(x, shape):
 def first_rows(tensors, number):
     """The first `number` rows of each tensor in a structure that may hold None."""
     return tf.nest.map_structure(lambda x: None if x is None else x[:number], tensors)
+
+
+def as_tensors(arrays):
+    """The arrays in a structure that may hold None as tensors."""
+    return keras.tree.map_structure(
+        lambda x: None if x is None else tf.convert_to_tensor(x), arrays
+    )
 
 
 def fold(x, length):
