@@ -24,14 +24,3 @@ def test_every_public_name_is_in_the_readme():
         if not hasattr(thing, "_fields")
     }
     assert {name for name in names if name not in readme} == set()
-
-
-def test_the_repository_has_one_address():
-    (address,) = re.findall(
-        r"^url = https://github\.com/(\S+)$", (ROOT / "setup.cfg").read_text(), re.MULTILINE
-    )
-    texts = [*ROOT.glob("*.md"), ROOT / "mkdocs.yml", *(ROOT / "docs").rglob("*.md")]
-    for path in [*texts, *ROOT.glob("notebooks/*.ipynb")]:
-        # Colab's addresses, too.
-        for found in re.findall(r"github(?:\.com)?/([\w-]+/keras_floss)", path.read_text()):
-            assert found == address, path
