@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -13,11 +14,13 @@ import numpy as np
 import pytest
 
 from keras_floss import Flossing, plots
-from keras_floss.cli import main
 from keras_floss.experiments import Configuration
-from keras_floss.experiments.demo import PICTURE, demo
-from keras_floss.experiments.network import build
+from keras_floss.experiments.demo import demo
+from keras_floss.experiments.network import NETWORKS, XLA, build
+from keras_floss.experiments.problems import TASKS
 from keras_floss.experiments.run import Result, run
+from keras_floss_command import files, knobs, tasks
+from keras_floss_command.main import main
 
 SMALL = {
     "delay": 3,
@@ -108,6 +111,17 @@ def test_flossing_that_fails_ends_with_its_sentence(capsys):
     assert "10 " in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_what_the_flags_say_is_what_there_is():
+    """The flags are made without the code that they belong to."""
+    allowed = {f.name: f.metadata["allowed"] for f in dataclasses.fields(knobs.Knobs)}
+    assert list(allowed["network"]) == list(NETWORKS)
+    assert list(allowed["xla"]) == list(XLA)
+    assert list(allowed["task"]) == list(TASKS) == list(tasks.ARMS)
+    settings = Flossing()
+    for name, (default, _) in knobs.SETTINGS.items():
+        assert getattr(settings, name) == default
+
+
 def no_work(*_, **__):
     raise AssertionError("worked before it knew whether it could write")
 
@@ -140,7 +154,7 @@ def test_where_nothing_can_be_written_is_said_before_the_work(
         ("train", "model.weights.h5"),
         ("compare", "comparison.png"),
         ("compare", "rate-rnn-0/result.json"),
-        ("demo", PICTURE),
+        ("demo", files.DEMO),
     ],
 )
 def test_a_folder_where_a_file_is_to_go_is_named_before_the_work(
@@ -258,8 +272,8 @@ def test_demo_says_and_draws_what_it_did(monkeypatch, tmp_path, capsys):
         assert re.search(f"{re.escape(name)} +{arm.accuracy:.3f}", output)
         assert (arm.flossing_seconds > 0) == ("flossed" in name)
     assert [*arms["SimpleRNN, flossed"][0].spectra] == ["before flossing", "flossed"]
-    assert str(tmp_path / PICTURE) in output
-    assert (tmp_path / PICTURE).read_bytes().startswith(b"\x89PNG")
+    assert str(tmp_path / files.DEMO) in output
+    assert (tmp_path / files.DEMO).read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from keras_floss import Flossing
-from keras_floss.cli import main
 from keras_floss.experiments import Configuration, run
 from keras_floss.experiments.compare import table
 from keras_floss.experiments.network import RECURRENT, build
 from keras_floss.experiments.problems import TASKS
 from keras_floss.layers import HDetachLSTM, RateRNN
+from keras_floss_command.main import main
+from keras_floss_command.tasks import ARMS
 
 SMALL = {
     "units": 6,
@@ -82,9 +83,9 @@ def test_the_rivals_start_as_their_papers_say(task):
 
 
 def test_the_arms_of_every_task_begin_with_keras_s_defaults():
-    for task in TASKS.values():
-        assert task.arms[:3] == ("simple-rnn", "gru", "lstm")
-        assert set(task.arms[3:6]) == {"irnn", "gru-chrono", "lstm-chrono"}
+    for arms in ARMS.values():
+        assert arms[:3] == ("simple-rnn", "gru", "lstm")
+        assert set(arms[3:6]) == {"irnn", "gru-chrono", "lstm-chrono"}
 
 
 def test_the_arms_start_from_the_same_weights():

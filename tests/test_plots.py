@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from keras_floss import plots
-from keras_floss.experiments.problems import TASKS
 from keras_floss.lyapunov import ConditionNumber
+from keras_floss_command.tasks import ARMS
 
 
 def drawn(ax):
@@ -32,7 +32,7 @@ def test_learning_curves():
 
 def test_as_many_curves_as_a_task_has_arms_look_different():
     _, ax = plots.figure()
-    arms = max((task.arms for task in TASKS.values()), key=len)
+    arms = max(ARMS.values(), key=len)
     plots.learning_curves({arm: ([50, 100], [0.5, 0.6]) for arm in arms}, ax=ax)
     lines = [line for line in ax.get_lines() if line.get_label() in arms]
     looks = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}

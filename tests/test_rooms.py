@@ -77,7 +77,7 @@ def not_public(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
             "keras_floss"
         ):
-            if node.module.split(".")[1:2] == ["experiments"]:
+            if node.module.startswith(("keras_floss.experiments", "keras_floss_command")):
                 continue
             for alias in node.names:
                 if alias.name not in public.get(node.module, ()):

@@ -12,8 +12,9 @@ import pytest
 
 import keras_floss
 from keras_floss import Flossing, diagnose
-from keras_floss.cli import main
 from keras_floss.lyapunov import condition_number, lyapunov_exponents
+from keras_floss_command.main import main
+from keras_floss_command.parser import make_parser
 
 SEQUENCES, TIME = 3, 30
 
@@ -231,6 +232,23 @@ def said(capsys, *arguments):
     lines = capsys.readouterr().err.partition("error: ")[2].splitlines()
     assert len(lines) == 1, lines
     return lines[0]
+
+
+def test_a_warning_is_a_line_and_names_what_the_command_has(tmp_path, capsys):
+    rnn = keras.layers.SimpleRNN(2, activation=None)
+    model = keras.Sequential([keras.Input((10, 1)), rnn])
+    # A step that float32 does not bear.
+    rnn.set_weights([np.zeros((1, 2)), np.diag([1.0, 1e-6]), np.zeros(2)])
+    model.save(tmp_path / "m.keras")
+    np.save(tmp_path / "x.npy", np.ones((1, 10, 1)))
+    flags = ["spectrum", str(tmp_path / "m.keras"), "--data", str(tmp_path / "x.npy")]
+    assert main(flags) == 0
+    lines = capsys.readouterr().err.splitlines()
+    (line,) = (line for line in lines if "in doubt" in line)
+    assert line.startswith("keras-floss: warning: ")
+    named = re.findall("`(.*?)`", line)
+    assert named
+    assert set(named) <= set(vars(make_parser().parse_args(flags)))
 
 
 @pytest.mark.parametrize("kind", ["m.keras", "x.npy", "x.npz"])

@@ -12,6 +12,7 @@ from public_api import public_api
 from test_examples import examples
 
 ROOT = pathlib.Path(__file__).parent.parent
+PACKAGES = "keras_floss", "keras_floss_command"
 
 
 def is_ours(thing):
@@ -67,6 +68,6 @@ def test_a_type_checker_takes_what_is_right_and_nothing_else(tmp_path):
     readme = tmp_path / "readme.py"
     readme.write_text("\n".join(examples((ROOT / "README.md").read_text())))
     right, wrong = (ROOT / "tests" / "typing" / f"{x}_uses.py" for x in ("right", "wrong"))
-    command = [sys.executable, "-m", "mypy", "keras_floss", right, wrong, readme]
+    command = [sys.executable, "-m", "mypy", *PACKAGES, right, wrong, readme]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert complaints(done.stdout) == expected(wrong), done.stdout + done.stderr

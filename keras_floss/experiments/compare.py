@@ -15,17 +15,17 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss import plots
-from keras_floss.experiments.configuration import Configuration, check
+from keras_floss.experiments.configuration import Configuration
 from keras_floss.experiments.output import Path, aligned, check_folder, staged
 from keras_floss.experiments.problems import TASKS
-from keras_floss.experiments.run import FILES, run
+from keras_floss.experiments.run import run
+from keras_floss_command.files import COMPARISON, RUN
+from keras_floss_command.tasks import ARMS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PICTURE = "comparison.png"
 DONE = "result.json"
-AT_MOST = (1, 1000)  # seeds, and jobs
 
 
 def compare(
@@ -52,23 +52,18 @@ def compare(
         `{arm: [history of each seed]}`, the histories as in `Result.history`, with
         `flossing_steps` and `seconds`.
     """
-    check("seeds", seeds, AT_MOST)
-    check("jobs", jobs, AT_MOST)
     plots.figure()  # raises where there is no matplotlib
     output = pathlib.Path(output)
     # All before the first run, so that what is wrong with any is said at once.
     folders = {}
-    for arm in arms or TASKS[configuration.task].arms:
-        network, _, flossing = arm.partition("+")
+    for arm in arms or ARMS[configuration.task]:
         for seed in range(seeds):
-            c = dataclasses.replace(
-                configuration, network=network, flossing=flossing or "none", seed=seed
-            )
+            c = dataclasses.replace(configuration, seed=seed, **Configuration.of_arm(arm))
             folders[c] = output / f"{c.arm}-{seed}"
-    check_folder(output, PICTURE)
+    check_folder(output, COMPARISON)
     for folder in folders.values():
         if folder.exists():
-            check_folder(folder, *FILES, DONE)
+            check_folder(folder, *RUN, DONE)
     runs: dict[Configuration, Any] = {c: read(c, folders[c], say=True) for c in folders}
     todo = {c: (c, folders[c], jobs) for c, done in runs.items() if not done}
     if todo:
@@ -84,8 +79,8 @@ def compare(
         histories.setdefault(c.arm, []).append(history)
     print(f"\n{table(configuration, histories)}\n")
     with staged(output) as part:
-        draw(configuration, histories).savefig(part / PICTURE, dpi=150)
-    print(f"Picture: {output / PICTURE}")
+        draw(configuration, histories).savefig(part / COMPARISON, dpi=150)
+    print(f"Picture: {output / COMPARISON}")
     return histories
 
 
@@ -145,7 +140,7 @@ def _run(configuration: Configuration, folder: pathlib.Path, jobs: int) -> dict[
         "flossing_steps": len(result.flossing.get("flossing_loss", [])),
         "seconds": result.seconds,
     }
-    with staged(folder, FILES) as part:
+    with staged(folder, RUN) as part:
         result.save(part)
         done = {
             "configuration": configuration.as_dict(),

@@ -14,16 +14,14 @@ import numpy as np
 
 from keras_floss import lyapunov_exponents, plots, tasks
 from keras_floss.callbacks import Preflossing
-from keras_floss.experiments.configuration import check
 from keras_floss.experiments.output import Path, aligned, check_folder
+from keras_floss_command.files import DEMO
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PICTURE = "keras-floss-demo.png"
 DELAY, LENGTH, UNITS, UPDATES = 80, 100, 64, 600
 LOOK_EVERY = 50  # updates
-AT_MOST = (1, 1000)  # seeds
 FRESH = 25  # batches that the accuracy is of
 # Streams of data of which no network learns: for the accuracy, and for the exponents.
 TEST, SPECTRUM = 1_000_003, 2_000_006
@@ -147,8 +145,7 @@ def demo(
         `{name: Arms, one for each seed}`.
     """
     plots.figure()  # raises where there is no matplotlib
-    check("seeds", seeds, AT_MOST)
-    check_folder(output, PICTURE)
+    check_folder(output, DEMO)
     print(
         f"Delayed copy: at each step, say the bit that came {DELAY} steps ago. Keras's "
         f"layers of {units} units, sequences of {LENGTH} steps, fresh in every batch, "
@@ -169,7 +166,7 @@ def demo(
             )
             done.append(arm)
     print(f"\n{table(arms)}\n")
-    path = pathlib.Path(output) / PICTURE
+    path = pathlib.Path(output) / DEMO
     draw(arms).savefig(path, dpi=150)
     print(f"Picture: {path}")
     return arms

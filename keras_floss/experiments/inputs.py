@@ -1,6 +1,5 @@
 """A saved model, and its inputs from a file."""
 
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,13 +8,14 @@ import numpy as np
 
 from keras_floss import FlossingModel
 from keras_floss.experiments.output import Path
+from keras_floss_command.files import check_file
 
 Arrays = Mapping[str, np.ndarray]
 
 
 def load(path: Path, compile: bool = False) -> keras.Model:
     """The model in a file, compiled only where its loss is wanted."""
-    _check_file(path)
+    check_file(path)
     try:
         return keras.models.load_model(path, compile=compile)
     except Exception as error:  # what a damaged file raises depends on where the damage is
@@ -29,7 +29,7 @@ def load(path: Path, compile: bool = False) -> keras.Model:
 
 def read(path: Path) -> dict[str, np.ndarray]:
     """`{name: array}` of an `.npz`; the array of an `.npy` is `arr_0`."""
-    _check_file(path)
+    check_file(path)
     try:
         data = np.load(path)
         arrays = {"arr_0": data} if isinstance(data, np.ndarray) else dict(data)
@@ -151,8 +151,3 @@ def _check_array(name, array, tensor, path):
             f"{path} does not fit the input `{name}` of the model, of shape {wanted}. "
             f"Received an array of shape {shape}."
         )
-
-
-def _check_file(path):
-    if not pathlib.Path(path).exists():
-        raise ValueError(f"There is no file {path}.")

@@ -1,4 +1,4 @@
-"""The tasks of the command line: data, how well a network does, and fitting knobs."""
+"""The tasks of the command line: data, and how well a network does."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from keras_floss import tasks
 
 if TYPE_CHECKING:
     from keras_floss.experiments.configuration import Configuration
-
-# What a user has without this package, Keras's defaults first: the first arms of a task.
-RIVALS = ("simple-rnn", "gru", "lstm", "irnn", "gru-chrono", "lstm-chrono")
 
 # Bits, of which each has an output.
 _bit_loss = partial(keras.losses.BinaryCrossentropy, from_logits=True)
@@ -40,10 +37,7 @@ class Task:
         measure: `"accuracy"`, `"test_accuracy"` or `"error"`, a mean square.
         chance: the measure of the best guess without memory.
         thresholds: values of the measure; how many updates they took is in the table.
-        arms: what is usually compared, the `RIVALS` first: networks, `network+flossing`
-            where flossed.
         knob: which knob says how long it is, `"delay"`, `"length"` or none.
-        defaults: knobs whose default differs from that of `Configuration`.
     """
 
     data: Callable[[Configuration, int], tf.data.Dataset]
@@ -57,16 +51,7 @@ class Task:
     measure: str = "accuracy"
     chance: float = 0.5
     thresholds: tuple[float, ...] = ()
-    arms: tuple[str, ...] = (
-        *RIVALS,
-        "rate-rnn",
-        "rate-rnn+pre",
-        "rate-rnn+periodic",
-        "rate-rnn+adaptive",
-        "rate-rnn+joint",
-    )
     knob: str = "delay"
-    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -90,21 +75,12 @@ _error: dict[str, Any] = {
     "measure": "error",
 }
 _class_loss = partial(keras.losses.SparseCategoricalCrossentropy, from_logits=True)
-# Units, batch and clipping are those of the released code of h-detach.
-_h_detach: dict[str, Any] = {
-    "units": 128,
-    "batch_size": 100,
-    "clip": "global",
-    "clipnorm": 1.0,
-}
-_lstms = (*RIVALS, "lstm+pre", "h-detach", "h-detach+pre")
 
 
 def _pixels(
     load: Callable[[int | None], Any],
     permutation_seed: int | None,
     steps: int,
-    **knobs: Any,
 ) -> Task:
     """A task of `keras_floss.tasks.pixels`."""
     parts = cache(lambda: load(permutation_seed))
@@ -130,9 +106,7 @@ def _pixels(
         metric=partial(keras.metrics.SparseCategoricalAccuracy, name="accuracy"),
         measure="test_accuracy",
         chance=0.1,
-        arms=_lstms,
         knob="",
-        defaults={**_h_detach, **knobs},
     )
 
 
@@ -152,21 +126,17 @@ TASKS = {
         ),
         chance=1 / 8,
         thresholds=(0.5, 0.9),
-        arms=_lstms,
-        defaults={**_h_detach, "delay": 10, "updates": 10000},
     ),
     "adding": Task(
         lambda c, seed: tasks.adding_problem(c.length, c.batch_size, seed),
         channels=2,
         every_step=False,
         chance=1 / 6,
-        arms=_lstms,
         knob="length",
-        defaults={**_h_detach, "length": 100},
         **_error,
     ),
     "digits": _pixels(tasks.sequential_digits, None, 64),
     "permuted-digits": _pixels(tasks.sequential_digits, 0, 64),
-    "mnist": _pixels(tasks.sequential_mnist, None, 784, units=100),
-    "permuted-mnist": _pixels(tasks.sequential_mnist, 0, 784, units=100),
+    "mnist": _pixels(tasks.sequential_mnist, None, 784),
+    "permuted-mnist": _pixels(tasks.sequential_mnist, 0, 784),
 }

@@ -12,13 +12,12 @@ import numpy as np
 
 from keras_floss import FlossingModel
 from keras_floss.callbacks import AdaptiveFlossing, PeriodicFlossing, Preflossing
-from keras_floss.experiments.configuration import UPDATES_PER_REPORT, Configuration
+from keras_floss.experiments.configuration import Configuration
 from keras_floss.experiments.network import RECURRENT, build
 from keras_floss.experiments.output import Path
 from keras_floss.experiments.problems import TASKS
+from keras_floss_command.knobs import UPDATES_PER_REPORT
 
-# What `Result.save` writes.
-FILES = ("configuration.json", "history.csv", "flossing.csv", "model.weights.h5")
 # Streams of data that no run trains on.
 FLOSSING_STREAM, SPECTRUM_STREAM = 1, 2
 

@@ -24,7 +24,6 @@ from keras_floss import (
     plots,
     recurrent_inputs,
 )
-from keras_floss.experiments.configuration import check
 from keras_floss.experiments.inputs import first_line, inputs_of, load, read, targets_of
 from keras_floss.experiments.output import Path, check_picture, picture_format
 
@@ -105,7 +104,6 @@ def spectrum(
     Returns:
         A list of `LayerReport`.
     """
-    check("sequences", sequences)
     if picture:
         check_picture(picture)
     loaded = load(model, compile=targets is not None)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.flossing.arrival import arrival, task_batch
+from keras_floss.flossing.bar import FlossingBar
 from keras_floss.flossing.compilation import choose_jit_compile
 from keras_floss.flossing.ending import Ending
 from keras_floss.flossing.flossing import Flossing, gated_units
@@ -130,12 +131,13 @@ class Flosser:
             layers = flossed_layers(self.model, flossing)
             ending = self._ending(history, flossing, layers, first, task)
             settling = Settling(layers.values(), total, (total or steps) - steps)
+            bar = [FlossingBar(history, verbose)] if verbose else []
             program.fit(
                 source,
                 steps_per_epoch=steps,
                 shuffle=False,
-                verbose=verbose,
-                callbacks=[history, ending, *callbacks, *[settling] * self.settles],
+                verbose=0,
+                callbacks=[history, ending, *callbacks, *[settling] * self.settles, *bar],
             )
             if verbose:
                 print(history.message)

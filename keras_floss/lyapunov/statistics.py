@@ -150,11 +150,12 @@ def lyapunov_statistics(
     # With a QR at every step it is the dynamics that take a direction away.
     lost_between = qr_interval > 1 and lost.any()
     if lost_between or (condition * rounding > TOLERANCE).any():
+        shorten = "shorten `qr_interval`, " if qr_interval > 1 else ""
         warnings.warn(
             "Between two QRs the tangents came near to parallel (condition "
             f"{np.nanmax(condition):.0e}{' and more' if lost_between else ''}), past what "
-            f"{sweep[0].dtype.name} bears: the trailing exponents are in doubt. Shorten "
-            "`qr_interval`, take fewer exponents, or compute in float64.",
+            f"{sweep[0].dtype.name} bears: the trailing exponents are in doubt. Better "
+            f"{shorten}take fewer of them (`k`) or compute in float64.",
             stacklevel=2,
         )
     # What varies in the second half of its digits only is taken for constant.
