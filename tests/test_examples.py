@@ -1,4 +1,4 @@
-"""Every example of README and docstrings runs, on smaller numbers."""
+"""Every example of README, site and docstrings runs, on smaller numbers."""
 
 import inspect
 import pathlib
@@ -12,14 +12,24 @@ from public_api import public_api
 
 import keras_floss
 
-README = pathlib.Path(__file__).parent.parent / "README.md"
+ROOT = pathlib.Path(__file__).parent.parent
+README = ROOT / "README.md"
 SMALLER = [
     (r"steps=\d\d\d\b", "steps=3"),
     (r'"steps": \d+', '"steps": 3'),
     (r"steps_per_epoch=\d+", "steps_per_epoch=2"),
     (r"epochs=\d+", "epochs=1"),
+    (r'"epochs": \d+', '"epochs": 1'),
+    (r'"steps_per_epoch": \d+', '"steps_per_epoch": 2'),
+    (r"RNN\(64", "RNN(16"),
     (r"LSTM\(64", "LSTM(16"),
     (r"Input\(\(300, 1\)\)", "Input((60, 1))"),
+    (r"(Preflossing\(.*\btrain)\)", r"\1, steps=3)"),
+    (r"floss\(train", "floss(train, 3"),
+    # The gallery's sweep.
+    (r"delays, seeds = .*", "delays, seeds = (10,), range(1)"),
+    (r"range\(5, 101, 5\)", "range(5, 101, 50)"),
+    (r"k=32\)", "k=8)"),
 ]
 
 
@@ -66,10 +76,24 @@ def test_callbacks_layers_and_tasks_have_an_example():
     assert [a for a in without if a.startswith(rooms)] == ["tasks.sequential_mnist"]
 
 
-def test_readme_examples(tmp_path, monkeypatch):
-    """They build on each other, as a reader would run them."""
-    monkeypatch.chdir(tmp_path)  # where a backup goes
-    namespace = execute("\n".join(examples(README.read_text())))
-    (spectrum,) = namespace["spectra"].values()
-    assert spectrum.shape == (16, 64)
-    assert namespace["preflossing"].history.ended  # how, depends on what was done before
+def pages():
+    """README and the pages of the site that have Python code, one parameter each."""
+    for path in (README, *sorted((ROOT / "docs").rglob("*.md"))):
+        text = path.read_text()
+        # Every block of code says what it is, or is none for Python.
+        opened = re.findall(r"^ *```+(.*)$", text, flags=re.MULTILINE)[::2]
+        assert set(opened) <= {"", "python", "text", "bibtex"}, path
+        if codes := examples(text):
+            assert len(codes) == opened.count("python"), path
+            peers = pytest.mark.peers if "keras_tuner" in text else ()
+            name = str(path.relative_to(ROOT))
+            yield pytest.param("\n".join(codes), id=name, marks=peers)
+
+
+@pytest.mark.parametrize("code", list(pages()))
+def test_page_examples(code, tmp_path, monkeypatch):
+    """Those of a page build on each other, as a reader would run them."""
+    monkeypatch.chdir(tmp_path)  # where backups and models go
+    namespace = execute(code)
+    if "preflossing" in namespace and namespace["preflossing"].history:
+        assert namespace["preflossing"].history.ended

@@ -63,11 +63,16 @@ def expected(path):
 
 
 def test_a_type_checker_takes_what_is_right_and_nothing_else(tmp_path):
-    """The package, the README, right uses and wrong ones, all in one go."""
+    """The package, README and site, right uses and wrong ones, all in one go."""
     pytest.importorskip("mypy")
-    readme = tmp_path / "readme.py"
-    readme.write_text("\n".join(examples((ROOT / "README.md").read_text())))
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    pages = [folder / "__init__.py"]
+    pages[0].touch()
+    for number, path in enumerate([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]):
+        pages.append(folder / f"page_{number}_{path.stem.replace('-', '_')}.py")
+        pages[-1].write_text("\n".join(examples(path.read_text())))
     right, wrong = (ROOT / "tests" / "typing" / f"{x}_uses.py" for x in ("right", "wrong"))
-    command = [sys.executable, "-m", "mypy", *PACKAGES, right, wrong, readme]
+    command = [sys.executable, "-m", "mypy", *PACKAGES, right, wrong, *pages]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert complaints(done.stdout) == expected(wrong), done.stdout + done.stderr

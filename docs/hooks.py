@@ -1,0 +1,85 @@
+"""What the site shows besides the pages of this folder, and its formulas.
+
+- The notebooks as they were run, the changelog and the validation, which have their place
+  elsewhere in the repository.
+- Formulas as MathML, which browsers draw without a script or a font of somebody else's.
+"""
+
+import base64
+import html
+import json
+import pathlib
+import re
+
+from latex2mathml.converter import convert
+from mkdocs.structure.files import File
+
+ROOT = pathlib.Path(__file__).parent.parent
+PAGES = {"changelog.md": "CHANGELOG.md", "validation.md": "VALIDATION.md"}
+
+
+def on_files(files, config):
+    """Adds the pages that are elsewhere."""
+    for uri, source in PAGES.items():
+        files.append(File.generated(config, uri, content=(ROOT / source).read_text()))
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        page, pictures = notebook(json.loads(path.read_text())["cells"], path.stem)
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
+        for name, picture in pictures.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=picture))
+    return files
+
+
+def notebook(cells, stem):
+    """A notebook as Markdown, and its pictures by name."""
+    parts, pictures = [], {}
+    for cell in cells:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            # Other notebooks are pages here, and Colab's badge is a picture of Colab's.
+            source = re.sub(r"\]\((\w+)\.ipynb\)", r"](\1.md)", source)
+            parts.append(re.sub(r"\[!\[(.*?)\]\(.*?\)\]", r"[\1]", source))
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if "image/png" in data:
+                name = f"{stem}-{1 + len(pictures)}.png"
+                pictures[name] = base64.b64decode("".join(data["image/png"]))
+                parts.append(f"![What the cell above draws]({name})")
+            else:
+                text = "".join(output.get("text", data.get("text/plain", "")))
+                parts.append(f"```text\n{text.rstrip()}\n```")
+    return "\n\n".join(parts), pictures
+
+
+def on_page_markdown(markdown, **_):
+    """Leads to the pages of the site where the repository's own files are linked to.
+
+    So the links of this folder hold where it is read in the repository, too.
+    """
+
+    def link(found):
+        file = found["file"]
+        page = {source: uri for uri, source in PAGES.items()}.get(file)
+        return f"]({found['up']}{page or file.replace('.ipynb', '.md')}"
+
+    files = r"notebooks/\w+\.ipynb|" + "|".join(PAGES.values())
+    return re.sub(rf"\]\(\.\./(?P<up>(\.\./)*)(?P<file>{files})", link, markdown)
+
+
+def on_page_content(content, **_):
+    """Formulas in MathML, in place of the LaTeX that a script would set."""
+
+    def formula(found):
+        latex = html.unescape(found["latex"]).strip()
+        if found["tag"] == "span":
+            return convert(latex)
+        return f'<div class="formula">{convert(latex, display="block")}</div>'
+
+    return re.sub(
+        r'<(?P<tag>div|span) class="arithmatex">\\[\[(](?P<latex>.*?)\\[\])]</(?P=tag)>',
+        formula,
+        content,
+        flags=re.DOTALL,
+    )
