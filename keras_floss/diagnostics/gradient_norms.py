@@ -18,7 +18,8 @@ class KernelGradient(typing.NamedTuple):
     Attributes:
         singular_values: NumPy array, decreasing.
         effective_dimension: float. The participation ratio of their squares,
-            (Σσ²)² / Σσ⁴: about how many directions the gradient has. NaN where it is 0.
+            (Σσ²)² / Σσ⁴: about how many directions the gradient has. NaN where it is 0 or not
+            finite.
     """
 
     singular_values: np.ndarray
@@ -110,6 +111,8 @@ def gradient_norms(
 
 
 def _kernel_gradient(gradient):
+    if not np.isfinite(gradient).all():  # of which LAPACK has no singular values
+        return KernelGradient(np.full(min(gradient.shape), np.nan), np.nan)
     values = np.linalg.svd(gradient.astype("float64"), compute_uv=False)
     squares = (values / (values.max() or np.nan)) ** 2
     return KernelGradient(values, float(squares.sum() ** 2 / (squares**2).sum()))

@@ -190,11 +190,13 @@ def test_a_model_s_own_flossing_is_taken():
     assert only(diagnose(model, batch(*COPY)[0], flossing=Flossing(k=2))).window > 20
 
 
-def test_what_is_not_finite_is_said():
+@pytest.mark.parametrize("targets", [False, True])
+def test_what_is_not_finite_is_said(targets):
     model = model_of(simple_rnn(8))
-    x = np.full((2, LENGTH, 1), np.nan, "float32")
+    x, *y = batch(*COPY)
+    x = np.full_like(x, np.nan)
     with pytest.raises(ValueError, match=r"`simple_rnn.*` are not numbers"):
-        diagnose(model, x)
+        diagnose(model, x, *(y if targets else ()))
 
 
 def test_a_gated_layer_is_flossed_though_the_gradient_arrives_in_one_direction():
