@@ -51,11 +51,12 @@ def main(site, pictures=None):
     )
     paths = [path and f"{path}/" for path in paths]
     with sync_playwright() as playwright:
+        path = find_browser()
         try:
-            browser = playwright.chromium.launch(
-                executable_path=find_browser(), args=["--no-sandbox"]
-            )
+            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         except Error as error:
+            if path:
+                raise
             print(f"check_site: skipped, no browser ({str(error).splitlines()[0]})")
             return 0
         wrong = []
