@@ -127,8 +127,9 @@ def check(browser, home, paths, scheme, pictures):
 def check_search(browser, home):
     """A complaint if the search does not find what is there."""
     page = browser.new_page(viewport=DESKTOP)
-    page.goto(home)
-    page.locator(".md-search__input").fill("AdaptiveFlossing")
+    page.goto(home, wait_until="networkidle")  # what is typed before is not heard
+    page.locator(".md-search__input").click()
+    page.locator(".md-search__input").press_sequentially("AdaptiveFlossing")
     found = page.locator(".md-search-result__item")
     try:
         found.first.wait_for(timeout=10_000)
