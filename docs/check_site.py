@@ -53,7 +53,9 @@ def main(site, pictures=None):
     with sync_playwright() as playwright:
         path = find_browser()
         try:
-            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            browser = playwright.chromium.launch(
+                executable_path=path, args=["--no-sandbox"]
+            )
         except Error as error:
             if path:
                 raise

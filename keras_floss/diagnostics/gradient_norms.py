@@ -18,8 +18,8 @@ class KernelGradient(typing.NamedTuple):
     Attributes:
         singular_values: NumPy array, decreasing.
         effective_dimension: float. The participation ratio of their squares,
-            (Σσ²)² / Σσ⁴: about how many directions the gradient has. NaN where it is 0 or not
-            finite.
+            (Σσ²)² / Σσ⁴: about how many directions the gradient has. NaN where it is 0 or
+            not finite.
     """
 
     singular_values: np.ndarray
