@@ -12,7 +12,6 @@ from typing_extensions import Unpack
 
 from keras_floss.flossing.engine import Flosser
 from keras_floss.flossing.flossing import (
-    FIRST_VERSION,
     UNSET,
     Flossing,
     Unset,
@@ -23,17 +22,14 @@ from keras_floss.flossing.flossing_optimizer import STEPS
 from keras_floss.flow.frame import Orthonormalization
 from keras_floss.models.joint_flossing import JointFlossing
 from keras_floss.models.own_steps import check_no_own_steps
+from keras_floss.models.saved_model import SavedModel
+from keras_floss.models.wrapping_model import WrappingModel
 from keras_floss.recurrent.output_map import Seen
 from keras_floss.utils.private_keras import (
     build_shapes,
-    default_config,
-    makes_own_config,
-    own_metrics,
     set_build_shapes,
 )
 from keras_floss.utils.typing import (
-    Arrays,
-    Config,
     Data,
     LayerKeywords,
     Layers,
@@ -45,7 +41,7 @@ from keras_floss.utils.typing import (
 
 
 @keras.saving.register_keras_serializable(package="keras_floss")
-class FlossingModel(JointFlossing):
+class FlossingModel(JointFlossing, SavedModel, WrappingModel):
     """A Keras model that can floss its recurrent layers.
 
     It wraps a model, or is subclassed like `keras.Model`, and trains, evaluates, predicts
@@ -55,6 +51,12 @@ class FlossingModel(JointFlossing):
 
     Its weights are those of the wrapped model, in the same order: `get_weights` and
     `set_weights` go between the two.
+
+    Where the wrapped model is functional, or sequential and built, it has its `inputs` and
+    `outputs`, `input_shape` and `output_shape`, and `output_names`, by which losses may go.
+    `get_layer`, `summary` and `export` are those of any wrapped model. Its `layers` are
+    that model alone, by which Keras names weights in files, and `keras.utils.plot_model`
+    draws it as a box, as it does all models that are not functional: give it `.model`.
 
     Args:
         model: a `keras.Model` to wrap, kept as `.model`; or the inputs of a functional
@@ -135,7 +137,7 @@ class FlossingModel(JointFlossing):
                 "`FlossingModel` takes a `keras.Model`, or inputs and outputs. "
                 f"Received: {model!r}"
             )
-        if model is None and type(self).call is FlossingModel.call:
+        if model is None and type(self).call is WrappingModel.call:
             raise ValueError(
                 "`FlossingModel` needs a model to wrap: FlossingModel(model), "
                 "FlossingModel(inputs, outputs), or a subclass with a `call` of its own."
@@ -165,24 +167,6 @@ class FlossingModel(JointFlossing):
     def flossing(self) -> Flossing:
         """What is flossed and how, where nothing else is said."""
         return self._flossing
-
-    def call(self, inputs: Arrays, training: bool | None = None) -> Any:
-        # None would take the place of the model's own default.
-        given = {} if training is None else {"training": training}
-        return self.model(inputs, **given)
-
-    @property
-    def input_dtype(self) -> str:
-        # Keras's default is the dtype of the arithmetic, wrong for the indices of words.
-        inputs = keras.tree.flatten(getattr(self.model, "inputs", None))
-        dtypes = {x.dtype for x in inputs if isinstance(x, keras.KerasTensor)}
-        return dtypes.pop() if len(dtypes) == 1 else super().input_dtype
-
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        # Keras leaves out the metrics of a model within a model.
-        own = [] if self.model is None else own_metrics(self.model)
-        return [*super().metrics, *own]
 
     def compile(
         self, *args: Any, flossing_optimizer: Optimizer | None = None, **kwargs: Any
@@ -410,78 +394,6 @@ class FlossingModel(JointFlossing):
             steps=steps,
             verbose=verbose,
         )
-
-    def summary(self, *args: Any, **kwargs: Any) -> None:
-        """The layers of the wrapped model, or of this one where it has its own `call`."""
-        shown: Any = super() if self.model is None else self.model
-        shown.summary(*args, **kwargs)
-
-    def export(self, *args: Any, **kwargs: Any) -> Any:
-        """As `keras.Model.export`; what is exported is the wrapped model."""
-        # A subclass with a `call` of its own may add to that model.
-        wraps = self.model is not None and type(self).call is FlossingModel.call
-        exported: Any = self.model if wraps else super()
-        return exported.export(*args, **kwargs)
-
-    @default_config
-    def get_config(self) -> Config:
-        # For a subclass with an `__init__` of plain arguments Keras makes the config of
-        # them, as for any model.
-        if self.model is None or makes_own_config(self):
-            return super().get_config()
-        return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "model": keras.saving.serialize_keras_object(self.model),
-            "flossing": keras.saving.serialize_keras_object(self.flossing),
-            "strength": None if self.strength is None else float(self.strength.numpy()),
-        }
-
-    @classmethod
-    def from_config(
-        cls, config: Config, custom_objects: Mapping[str, Any] | None = None
-    ) -> FlossingModel:
-        config = dict(config)
-        trainable = config.pop("trainable", True)
-        if "model" in config:
-            if "joint" in config:  # of the first version, with what was not the default
-                joint = config.pop("joint")
-                automatic = {"warmup": "auto"} if joint.get("warmup") is None else {}
-                config["flossing"] = Flossing(**{**FIRST_VERSION, **joint, **automatic})
-            for part in ("model", "flossing"):
-                if isinstance(config.get(part), dict):
-                    config[part] = keras.saving.deserialize_keras_object(
-                        config[part], custom_objects=custom_objects
-                    )
-        # The `__init__` of a subclass may lack the keywords of every Keras model.
-        parameters = inspect.signature(cls.__init__).parameters
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            config = {name: v for name, v in config.items() if name in parameters}
-        result = cls(**config)
-        result.trainable = trainable
-        return result
-
-    def get_compile_config(self) -> Config | None:
-        config = super().get_compile_config()
-        if config and self.flossing_optimizer is not None:
-            # None is the default one.
-            config["flossing_optimizer"] = (
-                None
-                if self._flosser().settles
-                else (keras.saving.serialize_keras_object(self.flossing_optimizer))
-            )
-            if self._flosser().automatic:
-                config["jit_compile"] = "auto"
-            # Called on saving: an optimiser that is built on one side only is skipped on
-            # loading.
-            if self.built:
-                self._flosser().build_optimizer()
-        return config
-
-    def compile_from_config(self, config: Config) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.built:
-            self.optimizer.build(self.trainable_variables)
 
     @property
     def flosser(self) -> Flosser:

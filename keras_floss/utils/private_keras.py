@@ -65,10 +65,14 @@ def makes_own_config(layer: keras.Layer) -> bool:
     return layer._auto_config is not None
 
 
-def default_config(get_config: Any) -> Any:
-    """A `get_config` that does not keep Keras from making the config where it can."""
-    get_config._is_default = True
-    return get_config
+def as_default(method: Any) -> Any:
+    """A method that Keras takes for the default one that it replaces.
+
+    A `get_config` does not keep Keras from making the config where it can, and a
+    `compute_output_shape` is not called where Keras can call the layer itself.
+    """
+    method._is_default = True
+    return method
 
 
 def custom_gradient_of(op: tf.Operation) -> tuple[str | None, dict]:

@@ -105,7 +105,7 @@ class Plain(keras.Layer):
 
 
 class Marked(Plain):
-    @private_keras.default_config
+    @private_keras.as_default
     def get_config(self):
         return super().get_config()
 
@@ -116,7 +116,7 @@ def test_makes_own_config():
         assert not private_keras.makes_own_config(Plain(keras.layers.Dense(1)))
 
 
-def test_default_config():
+def test_as_default():
     with still_there("get_config._is_default"):
         assert Marked(2).get_config()["part"] == 2
 
