@@ -55,6 +55,11 @@ SETTINGS: dict[str, tuple[Any, str]] = {
         "flossing loss at which flossing ends; auto: 0.003, and less for an LSTM "
         "or a GRU; 0: after the last step",
     ),
+    "open_gates": (
+        0.5,
+        "share of the units of an LSTM or a GRU whose gates are opened before they are "
+        "flossed",
+    ),
 }
 
 

@@ -42,7 +42,13 @@ def test_a_loaded_model_trains_on(saved):
 def test_settings_are_those_that_were_saved():
     """The regulariser's defaults of then are not those of now."""
     joint = keras.models.load_model(FOLDER / "joint_flossing.keras")
-    then = {"qr_interval": 1, "damping": 0.0, "target": -0.1, "window": 10}
+    then = {
+        "qr_interval": 1,
+        "damping": 0.0,
+        "open_gates": 0.0,
+        "target": -0.1,
+        "window": 10,
+    }
     then["of"] = "state"
     settings = {"batch_size": 1, "k": {"first": 2, "second": 3}, **then}
     assert joint.flossing == Flossing(**settings)

@@ -13,12 +13,13 @@ from keras_floss.advice.diagnosis import Diagnosis, LayerDiagnosis, conclude, ju
 from keras_floss.diagnostics.gradient_norms import GradientNorms, gradient_norms
 from keras_floss.flossing import arrival
 from keras_floss.flossing.arrival import task_batch
-from keras_floss.flossing.flossing import Flossing, gated_units, override
+from keras_floss.flossing.flossing import Flossing, override
 from keras_floss.flossing.flossing_pass import (
     FlossingPass,
     RecurrentLayers,
     flossed_layers,
 )
+from keras_floss.flossing.gates import gated_units
 from keras_floss.flossing.interval import Interval
 from keras_floss.flossing.term import summary
 from keras_floss.recurrent.cells import CellMap

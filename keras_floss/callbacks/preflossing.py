@@ -75,8 +75,8 @@ class Preflossing(FlossingCallback):
             callback is given to.
         batch_size, window, k, target, warmup, qr_interval: fields of `flossing`
             that are given one by one, and replace those of the object.
-        of, damping, tolerance, layers, seed, memory_limit, orthonormalization: further
-            fields, likewise.
+        of, damping, tolerance, open_gates, layers, seed, memory_limit,
+            orthonormalization: further fields, likewise.
 
     Attributes:
         history: a `keras.callbacks.History` with an entry for each flossing step that it
@@ -124,6 +124,7 @@ class Preflossing(FlossingCallback):
         of: Seen | Literal["auto"] | Unset = UNSET,
         damping: float | Unset = UNSET,
         tolerance: float | Literal["auto"] | Unset = UNSET,
+        open_gates: float | Unset = UNSET,
         layers: Layers | None | Unset = UNSET,
         seed: int | None | Unset = UNSET,
         memory_limit: float | None | Unset = UNSET,
@@ -144,6 +145,7 @@ class Preflossing(FlossingCallback):
             of=of,
             damping=damping,
             tolerance=tolerance,
+            open_gates=open_gates,
             layers=layers,
             seed=seed,
             memory_limit=memory_limit,

@@ -135,6 +135,8 @@ class Ending(keras.callbacks.Callback):
 
     def _end(self, reason: Ended, message: str) -> None:
         self._history.ended, self._history.message = reason.value, message
+        for name, units in self._history.opened.items():
+            self._history.message += f" The gates of {units} units of {name} were opened."
         self.model.stop_training = True
 
     def _losses(self) -> list[float]:

@@ -17,13 +17,14 @@ from keras_floss.flossing.arrival import arrival, task_batch
 from keras_floss.flossing.bar import FlossingBar
 from keras_floss.flossing.compilation import choose_jit_compile
 from keras_floss.flossing.ending import Ending
-from keras_floss.flossing.flossing import Flossing, gated_units
+from keras_floss.flossing.flossing import Flossing
 from keras_floss.flossing.flossing_optimizer import (
     Settling,
     check_flossing_optimizer,
     default_optimizer,
 )
 from keras_floss.flossing.flossing_pass import RecurrentLayers, flossed_layers
+from keras_floss.flossing.gates import gated_units, open_gates
 from keras_floss.flossing.history import StepHistory
 from keras_floss.flossing.program import FlossingProgram
 from keras_floss.flossing.snapshot import moved
@@ -129,6 +130,9 @@ class Flosser:
             history = StepHistory(program.layer_names)
             task = (x if isinstance(x, tuple) else first) if brake else None
             layers = flossed_layers(self.model, flossing)
+            if total is not None:
+                window = _window(flossing, inputs_of(first))
+                history.opened = open_gates(layers, flossing.open_gates, window)
             ending = self._ending(history, flossing, layers, first, task)
             settling = Settling(layers.values(), total, (total or steps) - steps)
             bar = [FlossingBar(history, verbose)] if verbose else []
@@ -230,7 +234,7 @@ class Flosser:
         batch = None if task is None else task_batch(self.model, task)
         # Of a gated layer the units that are not flossed shall forget: that the gradient
         # arrives in one direction is not enough.
-        if batch is None or any(map(gated_units, cells.values())):
+        if batch is None or any(gated_units(x.cell) for x in layers.values()):
             return Ending(history, tolerances)
         return Ending(
             history,
@@ -258,7 +262,11 @@ class Flosser:
         seed, limit = flossing.seed, settle_memory_limit(flossing.memory_limit)
         # What is not traced is not part of what a program is kept for.
         flossing = dataclasses.replace(
-            flossing, seed=None, memory_limit=limit, tolerance="auto"
+            flossing,
+            seed=None,
+            memory_limit=limit,
+            tolerance="auto",
+            open_gates=0.0,
         )
         key = (flossing, steps_per_execution, jit_compile)
         program = self._programs.get(key)

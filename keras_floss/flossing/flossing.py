@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.flossing.gates import gated_units
 from keras_floss.flow.checkpoints import settle_memory_limit
 from keras_floss.flow.frame import Orthonormalization, check_orthonormalization
 from keras_floss.recurrent.cells import CellMap
@@ -22,6 +23,7 @@ from keras_floss.utils.checks import (
     check_k,
     check_not_negative,
     check_positive_int,
+    check_probability,
     check_schedule,
     check_target,
 )
@@ -51,6 +53,7 @@ FIRST_VERSION = {
     "qr_interval": 1,
     "damping": 0.0,
     "of": "state",
+    "open_gates": 0.0,
 }
 
 
@@ -101,6 +104,11 @@ class Flossing:
             `steps` are a maximum flossing ends there, and at 0 never before them. Defaults
             to `"auto"`: 0.003, and of an LSTM or a GRU `(2/window)²` if that is less, which
             is an exponent of 2 over the window.
+        open_gates: share of the units of an LSTM or a GRU whose gates are opened before the
+            first step, so that they remember for up to `window` steps (chrono biases; see
+            `initializers.Chrono`). It is done where the biases are as Keras makes them and
+            the model has not been trained, and by none but flossing before training. 0: no
+            gate is opened. Defaults to 0.5.
         layers: names of the recurrent layers to floss, or the layers. Defaults to None,
             all of them.
         seed: of the shuffling of arrays, of the frame to start from, and of the noise of
@@ -135,6 +143,7 @@ class Flossing:
     qr_interval: int | typing.Literal["auto"] = "auto"
     damping: float = 0.5
     tolerance: float | typing.Literal["auto"] = "auto"
+    open_gates: float = 0.5
     layers: Layers | None = None
     seed: int | None = None
     memory_limit: float | None = None
@@ -173,6 +182,7 @@ class Flossing:
         check_schedule(warmup, fixed, None if self.window == "auto" else self.window)
         check_seen(self.of, "auto")
         check_not_negative("damping", self.damping)
+        check_probability("open_gates", self.open_gates)
         if self.tolerance != "auto":
             check_not_negative("tolerance", self.tolerance)
         settle_memory_limit(self.memory_limit)
@@ -215,7 +225,7 @@ class Flossing:
     def _wanted(self, name: str, cell: Map) -> typing.Any:
         k = self.k.get(name, "auto") if isinstance(self.k, dict) else self.k
         if k == "auto":
-            return max(units // 4, 1) if (units := gated_units(cell)) else None
+            return max(units // 4, 1) if (units := _gated(cell)) else None
         return k
 
     def window_of(self, time: int | None) -> int | None:
@@ -228,7 +238,7 @@ class Flossing:
         """The loss under which a layer counts as flossed."""
         if self.tolerance != "auto":
             return self.tolerance
-        return min(FLOSSED, (2 / window) ** 2) if gated_units(cell) else FLOSSED
+        return min(FLOSSED, (2 / window) ** 2) if _gated(cell) else FLOSSED
 
     def warmup_of(self, time: int | tf.Tensor) -> int | tf.Tensor:
         """The number of warm-up steps in a window of `time` steps, int or tensor."""
@@ -239,11 +249,9 @@ class Flossing:
         return min(10 - (-time // 10), time // 2)
 
 
-def gated_units(cell: Map) -> int:
-    """The number of units that hold what they have by a gate; 0 for a cell without."""
-    kinds = keras.layers.LSTMCell, keras.layers.GRUCell
-    layer = getattr(cell, "cell", None)
-    return layer.units if isinstance(layer, kinds) else 0
+def _gated(cell: Map) -> int:
+    """The number of units of a map that have gates."""
+    return gated_units(getattr(cell, "cell", None))
 
 
 def override(flossing: Flossing | None, **keywords: typing.Any) -> Flossing:

@@ -19,6 +19,7 @@ class StepHistory(keras.callbacks.History):
     Attributes:
         ended: why the pass ended, in a word, and
         message: in a sentence; see `Ending`, which sets both.
+        opened: `{layer name: number of units}` whose gates were opened; see `open_gates`.
     """
 
     def __init__(self, layers: Iterable[str]) -> None:
@@ -27,6 +28,7 @@ class StepHistory(keras.callbacks.History):
         self._in_a_row = 0
         self.ended: str | None = None
         self.message = ""
+        self.opened: dict[str, int] = {}
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         logs = {name: float(value) for name, value in (logs or {}).items()}

@@ -255,6 +255,7 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
         of: Seen | Literal["auto"] | Unset = UNSET,
         damping: float | Unset = UNSET,
         tolerance: float | Literal["auto"] | Unset = UNSET,
+        open_gates: float | Unset = UNSET,
         layers: Layers | None | Unset = UNSET,
         seed: int | None | Unset = UNSET,
         memory_limit: float | None | Unset = UNSET,
@@ -297,8 +298,8 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
             verbose: that of `fit`. Defaults to `"auto"`, a progress bar.
             batch_size, window, k, target, warmup, qr_interval: fields of `flossing`
                 that are given one by one, and replace those of the object.
-            of, damping, tolerance, layers, seed, memory_limit, orthonormalization: further
-                fields, likewise.
+            of, damping, tolerance, open_gates, layers, seed, memory_limit,
+                orthonormalization: further fields, likewise.
 
         Returns:
             A `keras.callbacks.History` with an entry for each step (for each execution,
@@ -329,6 +330,7 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
             of=of,
             damping=damping,
             tolerance=tolerance,
+            open_gates=open_gates,
             layers=layers,
             seed=seed,
             memory_limit=memory_limit,
