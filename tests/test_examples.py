@@ -24,7 +24,8 @@ SMALLER = [
     (r"RNN\(64", "RNN(16"),
     (r"LSTM\(64", "LSTM(16"),
     (r"Input\(\(300, 1\)\)", "Input((60, 1))"),
-    (r"(Preflossing\(.*\btrain)\)", r"\1, steps=3)"),
+    (r"(Preflossing\(.*train\)?)\)", r"\1, steps=3)"),
+    (r"Preflossing\(data", "Preflossing(data, steps=3"),
     (r"floss\(train", "floss(train, 3"),
     # The gallery's sweep.
     (r"delays, seeds = .*", "delays, seeds = (10,), range(1)"),
