@@ -1,10 +1,11 @@
 """What the site shows besides the pages of this folder, and its formulas.
 
-- The notebooks as they were run, the changelog and the validation, which have their place
-  elsewhere in the repository.
+- The notebooks as they were run, a list of the examples, the changelog and the validation,
+  which have their place elsewhere in the repository.
 - Formulas as MathML, which browsers draw without a script or a font of somebody else's.
 """
 
+import ast
 import base64
 import html
 import json
@@ -22,12 +23,28 @@ def on_files(files, config):
     """Adds the pages that are elsewhere."""
     for uri, source in PAGES.items():
         files.append(File.generated(config, uri, content=(ROOT / source).read_text()))
+    page = examples(config["repo_url"])
+    files.append(File.generated(config, "examples.md", content=page))
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         page, pictures = notebook(json.loads(path.read_text())["cells"], path.stem)
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
         for name, picture in pictures.items():
             files.append(File.generated(config, f"notebooks/{name}", content=picture))
     return files
+
+
+def examples(repository):
+    """What the examples say of themselves, as Markdown."""
+    parts = [
+        "# Examples",
+        "Short scripts, each a use of its own: `python examples/NAME.py`, in a clone, "
+        "takes less than two minutes.",
+    ]
+    for path in sorted((ROOT / "examples").glob("*.py")):
+        title, _, text = ast.get_docstring(ast.parse(path.read_text())).partition("\n\n")
+        link = f"[{path.name}]({repository}/blob/main/examples/{path.name})"
+        parts += [f"## {title.rstrip('.')}", link, text]
+    return "\n\n".join(parts)
 
 
 def notebook(cells, stem):
