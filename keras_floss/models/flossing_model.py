@@ -280,7 +280,7 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
 
         XLA compiles it as it does the model; but where the model was compiled with
         `jit_compile="auto"`, the default, and there is one device and no GPU, it compiles
-        passes of 10,000 time steps and more in all (steps times window), of the cells of
+        passes of 20,000 time steps and more in all (steps times window), of the cells of
         Keras and of this package.
 
         Args:
