@@ -2,6 +2,7 @@
 
 - The notebooks as they were run, a list of the examples, the changelog and the validation,
   which have their place elsewhere in the repository.
+- Links from the names of the package to its reference.
 - Formulas as MathML, which browsers draw without a script or a font of somebody else's.
 """
 
@@ -70,10 +71,11 @@ def notebook(cells, stem):
     return "\n\n".join(parts), pictures
 
 
-def on_page_markdown(markdown, **_):
+def on_page_markdown(markdown, page, **_):
     """Leads to the pages of the site where the repository's own files are linked to.
 
-    So the links of this folder hold where it is read in the repository, too.
+    So the links of this folder hold where it is read in the repository, too. The first
+    mention of a public name becomes a link to the reference.
     """
 
     def link(found):
@@ -82,7 +84,37 @@ def on_page_markdown(markdown, **_):
         return f"]({found['up']}{page or file.replace('.ipynb', '.md')}"
 
     files = r"notebooks/\w+\.ipynb|" + "|".join(PAGES.values())
-    return re.sub(rf"\]\(\.\./(?P<up>(\.\./)*)(?P<file>{files})", link, markdown)
+    pattern = rf"\]\(\.\./(?P<up>(\.\./)*)(?P<file>{files})"
+    markdown = re.sub(pattern, link, markdown)
+    return markdown if page.file.src_uri.startswith("api/") else refer(markdown)
+
+
+def refer(markdown):
+    """Links the first mention of each public name, but in code, headings and links."""
+    names = {}
+    for path in sorted((ROOT / "docs" / "api").glob("*.md")):
+        for address in re.findall(
+            r"^::: keras_floss\.(\S+)$", path.read_text(), re.MULTILINE
+        ):
+            room, _, name = address.rpartition(".")
+            names[address] = names[f"keras_floss.{address}"] = address
+            # A layer without its room is Keras's, a picture or a task may be a word.
+            if room == "callbacks":
+                names[name] = address
+    done = set()
+
+    def reference(found):
+        address = names.get(found[1])
+        if address is None or address in done:
+            return found[0]
+        done.add(address)
+        return f"[{found[0]}][keras_floss.{address}]"
+
+    parts = re.split(
+        r"(```.*?```|^#.*?$|!?\[[^\]]*\]\([^)]*\))", markdown, flags=re.S | re.M
+    )
+    parts[::2] = [re.sub(r"`([\w.]+)(?:\(.*?\))?`", reference, part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def on_page_content(content, **_):
