@@ -1,9 +1,13 @@
-"""A GRU that forecasts a series whose next value depends on what was 50 steps ago.
+"""A GRU that forecasts a river's level from rain that takes its time.
 
-x_t = 0.9 x_{t−50} + noise: the last values say nothing, the one of 50 steps ago all that
-can be known. It prints the mean square error of the next value, for a GRU as Keras makes
-it, for the same after `Preflossing`, and for two forecasts without a network: the mean,
-and the rule that made the series, which no forecast beats.
+Rain upstream, which is rare, arrives at the gauge 40 hours later; what is there runs off, a
+third in an hour. The network sees rain and level of each hour and says the next level. The
+last level says most of it; to foresee a rise it has to remember rain for 40 hours. It
+prints the mean square error of a GRU as Keras makes it, after `Preflossing`, and with
+chrono biases, which are made for long delays; then that of the best forecast without
+memory, and that of the rule which made the data, which no forecast beats. (On one seed,
+after 20 epochs: only the plain GRU is no better than without memory, and none is near the
+rule.)
 """
 
 import os
@@ -14,47 +18,57 @@ import numpy as np
 import keras_floss
 
 QUICK = "KERAS_FLOSS_QUICK" in os.environ  # a short run, for tests
-LAG, LENGTH, KEPT = 48, 100, 0.9
-EPOCHS, SERIES, UNITS = (1, 64, 8) if QUICK else (30, 2000, 64)
+HOURS, WAY, KEPT, NOISE = 120, 40, 2 / 3, 0.1
+EPOCHS, RIVERS, UNITS = (1, 64, 8) if QUICK else (20, 2000, 64)
 
 
-def series(count, seed):
-    """Windows of the series, and for each step the value that follows."""
+def rivers(count, seed):
+    """Rain and level of each hour, the next level, and which hours count."""
     rng = np.random.default_rng(seed)
-    noise = rng.normal(0.0, np.sqrt(1 - KEPT**2), (count, LENGTH + 1))  # x has variance 1
-    x = rng.normal(size=(count, LENGTH + 1))
-    for t in range(LAG, LENGTH + 1):
-        x[:, t] = KEPT * x[:, t - LAG] + noise[:, t]
-    x = x.astype("float32")[:, :, None]
-    weights = np.broadcast_to(np.arange(LENGTH) >= LAG - 1, (count, LENGTH))
-    return x[:, :-1], x[:, 1:], weights.astype("float32")
+    falls = rng.random((count, HOURS + 1)) < 1 / 30
+    rain = 4 * falls * rng.exponential(1.0, falls.shape)
+    rain = rain.astype("float32")
+    level = rng.normal(0.0, NOISE, (count, HOURS + 1)).astype("float32")
+    for t in range(1, HOURS + 1):
+        level[:, t] += KEPT * level[:, t - 1]
+        if t >= WAY:
+            level[:, t] += rain[:, t - WAY]
+    x = np.stack([rain, level], axis=-1)[:, :-1]
+    weights = np.broadcast_to(np.arange(HOURS) >= WAY, (count, HOURS)).astype("float32")
+    return x, level[:, 1:, None], weights
 
 
-def error(flossed):
+def error(flossed, **settings):
     keras.utils.set_random_seed(0)
-    train, test = series(SERIES, seed=0), series(500, seed=1)
+    train, test = rivers(RIVERS, seed=0), rivers(500, seed=1)
     model = keras.Sequential(
         [
-            keras.Input((LENGTH, 1)),
-            keras_floss.layers.GRU(UNITS, return_sequences=True, name="memory"),
+            keras.Input((HOURS, 2)),
+            # Keras's GRU, which trains faster here on a CPU.
+            keras_floss.layers.GRU(UNITS, return_sequences=True, **settings),
             keras.layers.Dense(1),
         ]
     )
     model.compile(
         keras.optimizers.Adam(3e-3, global_clipnorm=1.0), "mse", weighted_metrics=["mse"]
     )
-    callbacks = [keras_floss.callbacks.Preflossing(train)] if flossed else []
+    preflossing = keras_floss.callbacks.Preflossing(train)
+    callbacks = [preflossing] if flossed else []
     data = {"sample_weight": train[2], "epochs": EPOCHS, "batch_size": 32, "verbose": 0}
     model.fit(*train[:2], callbacks=callbacks, **data)
     return model.evaluate(*test[:2], sample_weight=test[2], verbose=0)[1]
 
 
 def main():
-    print("the mean      1.000")
-    print(f"GRU, flossed  {error(True):.3f}")
+    x, y, weights = rivers(500, seed=1)
+    surprise = (y - KEPT * x[:, :, 1:])[weights > 0]  # rain that arrives, and noise
+    print(f"GRU, flossed    {error(True):.3f}")
     if not QUICK:
-        print(f"GRU           {error(False):.3f}")
-    print(f"the rule      {1 - KEPT**2:.3f}")
+        chrono = keras_floss.initializers.Chrono(UNITS, HOURS)
+        print(f"GRU             {error(False):.3f}")
+        print(f"chrono biases   {error(False, bias_initializer=chrono):.3f}")
+    print(f"without memory  {surprise.var():.3f}")
+    print(f"the rule        {NOISE**2:.3f}")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,7 @@ The first of 100 to 120 symbols says which of 4 classes it is; the others are no
 what is padded is masked, for the exponents too. Keras's LSTM and one with chrono biases,
 which are made for long delays, see the same data, each as it comes and after
 `Preflossing(train)`. It prints four accuracies, of one seed: that is an example and no
-comparison, which docs/trial.md makes. There, as here, chrono biases are the surer cure of
-an LSTM; both together are no worse.
+comparison, which docs/trial.md makes.
 """
 
 import os

@@ -3,8 +3,8 @@
 The task is made like those of NeuroGym: while a fixation point is on, evidence for left or
 right comes for some steps, buried in noise; a delay follows; when the fixation point goes
 out the network has to say which of the two was stronger. Its units are noisy too, in
-training and after. Exponents of such a network are those of one noisy trajectory. It
-prints the accuracy as the network comes and after `Preflossing`.
+training and after. Exponents of such a network are those of one noisy trajectory. It prints
+the accuracy as the network comes and after `Preflossing`, on one seed.
 """
 
 import os

@@ -1,9 +1,10 @@
 """Two Bidirectional layers, one above the other: four recurrent networks, all flossed.
 
-Each step of a sequence of bits is to be tagged with the XOR of the bits 30 steps before
-and 30 steps after it. `Preflossing` finds the four networks by itself; their exponents are
+Each step of a sequence of bits is to be tagged with the XOR of the bits 30 steps before and
+30 steps after it. `Preflossing` finds the four networks by itself; their exponents are
 named after layer and direction. It prints them before and after flossing, and the accuracy
-of the tags as the network comes and flossed.
+of the tags after each epoch, flossed and as the network comes. (On one seed; trained for 16
+epochs in place of 8, the network as it comes learns it too.)
 """
 
 import os
