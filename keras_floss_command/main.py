@@ -1,18 +1,17 @@
 """What happens when the command is called."""
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import importlib
-import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_floss_command.files import check_file
 from keras_floss_command.knobs import RANGES, Knobs, check
 from keras_floss_command.parser import make_parser
+from keras_floss_command.quiet import quiet_start
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,28 +59,6 @@ def work(name: str, options: Mapping[str, Any]) -> None:
     with quiet_start():
         command = importlib.import_module("keras_floss.cli")
     command.work(name, options)
-
-
-@contextlib.contextmanager
-def quiet_start() -> Iterator[None]:
-    """A block in which TensorFlow can be imported without what it says on starting.
-
-    Some of that is written to the standard error of the process before the setting of what
-    is logged is looked at. All of it is shown where the user has set that.
-    """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        yield
-        return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _show(message: Any, *_: Any, **__: Any) -> None:

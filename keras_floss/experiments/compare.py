@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import pickle
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from keras_floss.experiments.output import Path, aligned, check_folder, staged
 from keras_floss.experiments.problems import TASKS
 from keras_floss.experiments.run import run
 from keras_floss_command.files import COMPARISON, RUN
+from keras_floss_command.quiet import call
 from keras_floss_command.tasks import ARMS
 
 if TYPE_CHECKING:
@@ -121,7 +123,7 @@ def _run_all(todo: Collection[tuple[Configuration, pathlib.Path, int]], jobs: in
         ) from error
     # No more processes than runs.
     parallel = joblib.Parallel(n_jobs=min(jobs, len(todo)))
-    return parallel(joblib.delayed(_run)(*each) for each in todo)
+    return parallel(joblib.delayed(call)(pickle.dumps((_run, each))) for each in todo)
 
 
 def _run(configuration: Configuration, folder: pathlib.Path, jobs: int) -> dict[str, Any]:
