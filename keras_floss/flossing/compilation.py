@@ -9,9 +9,9 @@ from keras_floss.flossing.flossing_pass import RecurrentLayers
 from keras_floss.recurrent.cells import CellMap
 from keras_floss.utils.private_keras import all_layers
 
-# Time steps in all flossing steps of a pass from which compilation pays on a CPU. It takes 3
-# to 4 s, and saves 0.2 to 0.4 ms of each: 9,000 to 17,000 time steps, were all steps of a
-# pass taken. Flossing mostly ends long before them.
+# Time steps in all flossing steps of a pass from which compilation pays on a CPU. It takes
+# 3 to 4 s, and saves 0.2 to 0.4 ms of each: that is 9,000 to 17,000 time steps, were all
+# steps of a pass taken. Flossing mostly ends long before them.
 WORTH_COMPILING = 20_000
 
 
