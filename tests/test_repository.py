@@ -84,3 +84,16 @@ def test_the_version_has_a_dated_section_of_the_changelog():
     assert f"version: {keras_floss.__version__}\n" in (ROOT / "CITATION.cff").read_text(
         "utf-8"
     )
+
+
+def test_the_workflows_take_the_oldest_versions_that_are_promised():
+    """As .ci/run does, and the oldest Python."""
+    promised = (ROOT / "setup.cfg").read_text("utf-8")
+    (tensorflow,) = re.findall(r"^    tensorflow>=([\d.]+)$", promised, re.MULTILINE)
+    (backend,) = re.findall(r"^    keras>=([\d.]+)$", promised, re.MULTILINE)
+    (python,) = re.findall(r"^python_requires = >=([\d.]+)$", promised, re.MULTILINE)
+    workflow = (ROOT / ".github/workflows/tests.yml").read_text("utf-8")
+    oldest = f'pip install "tensorflow=={tensorflow}.*" "keras=={backend}.0" -e ".[test]"'
+    assert oldest in workflow
+    assert oldest.replace("install", "install -q") in (ROOT / ".ci/run").read_text("utf-8")
+    assert f'python: ["{python}",' in workflow
