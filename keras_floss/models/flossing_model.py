@@ -270,8 +270,9 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
         `mean over layers, their calls, sequences and i ≤ k of (λ_i − target)²`
 
         It moves the trainable weights of the recurrent layers (kernel, recurrent kernel,
-        bias), but not their initial state, and no other layer. The inputs of a layer
-        count as data: no gradient goes to the layers before it. A step whose loss or
+        bias), but not their initial state, and no other layer. An LSTM or a GRU that is as
+        Keras makes it has its gates opened first (`Flossing.open_gates`). The inputs of a
+        layer count as data: no gradient goes to the layers before it. A step whose loss or
         gradient is not finite leaves the weights alone and is counted; after 10 in a row
         it stops. So does a step that leaves no direction in a layer (or in one of its
         calls), all exponents being −∞: weights that are all zero, units that are all
@@ -312,7 +313,8 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
             `<layer>/`. Its `ended` says why flossing ended, in a word: `"flossed"` (the
             mean of the last three losses was under the `tolerance` of `flossing`),
             `"not needed"` or `"gradient arrives"` (`brake`), or `"steps"`; its `message`
-            says it in a sentence.
+            says it in a sentence. Its `opened` says of how many units gates were opened, by
+            the name of the layer.
 
         Raises:
             ValueError: a setting out of its range, no recurrent layer, a layer whose
