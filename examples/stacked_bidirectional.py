@@ -58,7 +58,7 @@ def accuracies(flossed):
     callbacks = []
     if flossed:
         show("fresh")
-        preflossing = keras_floss.callbacks.Preflossing(train)
+        preflossing = keras_floss.callbacks.Preflossing(train, steps=2 if QUICK else 100)
 
         class Then(keras.callbacks.Callback):
             """Comes after it in the list, when it has flossed."""
