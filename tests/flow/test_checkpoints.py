@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, SLOW, cells
 from reference import compiled, make_inputs, make_layer
 
 import keras_floss
@@ -43,11 +44,11 @@ def exponents_and_gradients(layer, inputs, xla, **options):
 @pytest.mark.parametrize(
     ("kind", "xla", "steps", "options"),
     [
-        ("SimpleRNN", False, 12, {}),
+        pytest.param("SimpleRNN", False, 12, {}, marks=SLOW),
         ("SimpleRNN", True, 12, {}),
         ("GRU", False, 10, {"warmup": 3, "qr_interval": 2}),
-        ("LSTM", True, 10, {"k": 3}),
-        ("SimpleRNN", False, 1, {}),
+        pytest.param("LSTM", True, 10, {"k": 3}, marks=SLOW),
+        pytest.param("SimpleRNN", False, 1, {}, marks=SLOW),
     ],
 )
 def test_blocks_change_neither_exponents_nor_gradients(limit, kind, xla, steps, options):
@@ -59,7 +60,7 @@ def test_blocks_change_neither_exponents_nor_gradients(limit, kind, xla, steps, 
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("xla", cells(MODES, always=["graph"]))
 def test_masked_steps_in_blocks(limit, xla):
     layer, inputs = make_layer("SimpleRNN"), make_inputs(2, 11)
     mask = np.ones((2, 11), bool)
@@ -129,7 +130,7 @@ def test_flossing_steps_obey_the_limit(limit):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
-@pytest.mark.parametrize("size", [1, 2**30])
+@pytest.mark.parametrize("size", [1, pytest.param(2**30, marks=SLOW)])
 def test_a_limit_may_be_an_argument(monkeypatch, size):
     recomputed = []
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 from reference import compiled, make_inputs, make_layer
 
 from keras_floss import lyapunov_exponents
@@ -46,8 +47,14 @@ def unrolled(layer):
     return tape.gradient(loss, (kernel, recurrent, bias))
 
 
-@pytest.mark.parametrize("settings", [{}, {"memory_limit": 1.0}], ids=["whole", "blocks"])
-@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize(
+    ("xla", "settings"),
+    cells(
+        MODES,
+        {"whole": {}, "blocks": {"memory_limit": 1.0}},
+        always=["graph-*", "xla-whole"],
+    ),
+)
 def test_the_gradient_through_the_state_is_damped_at_every_step(xla, settings):
     layer = make_layer("SimpleRNN")
     found = gradient(layer, xla, Damping(DAMPING, TARGET), **settings)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 from reference import compiled, pretend_gpu
 
 from keras_floss.flow import frame as frames
@@ -23,6 +24,7 @@ WAYS = {
     "householder": lambda rows: householder(rows, unit(rows)),
     "chosen": lambda rows: orthonormalise(rows, unit(rows)),
 }
+ALGORITHMS = "fast", "small", "householder"
 ways = pytest.mark.parametrize("way", WAYS)
 modes = pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
 
@@ -50,10 +52,14 @@ def signed(frame, inverse):
 
 
 # 40 rows are several blocks, 16 sequences make them short.
-@ways
-@modes
 @pytest.mark.parametrize(
-    ("batch", "k", "dim"), [(1, 1, 1), (2, 4, 4), (1, 40, 50), (16, 12, 20)]
+    ("batch", "k", "dim", "xla", "way"),
+    cells(
+        [(1, 1, 1), (2, 4, 4), (1, 40, 50), (16, 12, 20)],
+        MODES,
+        [*WAYS],
+        always=["*-graph-*", *(f"16-12-20-xla-{way}" for way in ALGORITHMS)],
+    ),
 )
 def test_frame_and_inverse_are_those_of_qr(way, xla, batch, k, dim):
     rows = random_rows(batch, k, dim)
@@ -85,11 +91,14 @@ def nearly_dependent(dtype, sine):
     return rows.astype(dtype)
 
 
-@ways
-@modes
 @pytest.mark.parametrize(
-    ("dtype", "sine"),
-    [("float32", 0.1), ("float32", 1e-2), ("float32", 1e-5), ("float64", 1e-12)],
+    ("dtype", "sine", "xla", "way"),
+    cells(
+        [("float32", 0.1), ("float32", 1e-2), ("float32", 1e-5), ("float64", 1e-12)],
+        MODES,
+        [*WAYS],
+        always=["*-graph-*", *(f"float32-1e-05-xla-{way}" for way in ALGORITHMS)],
+    ),
 )
 def test_nearly_dependent_tangents_have_an_orthonormal_frame(way, xla, dtype, sine):
     rows = nearly_dependent(dtype, sine)
@@ -136,8 +145,9 @@ def test_lost_directions_are_taken_out_of_r(way, xla, lost, dtype):
     np.testing.assert_allclose(stretch * np.abs(alone), 1, rtol=1e-4)
 
 
-@ways
-@modes
+@pytest.mark.parametrize(
+    ("xla", "way"), cells(MODES, [*WAYS], always=["graph-*", "xla-householder"])
+)
 def test_a_nan_stays(way, xla):
     rows = random_rows(2, 3, 5)
     rows[1, 1, 1] = np.nan

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 from reference import compiled, make_inputs, make_layer
 
 import keras_floss
@@ -36,8 +37,9 @@ def exponents_and_gradient(layer, x, xla, **settings):
     return [a.numpy() for a in compiled(look, xla)()]
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("name", "xla"), cells(ALGORITHMS, MODES, always=["*-graph", "gram-schmidt-xla"])
+)
 def test_each_gives_the_exponents_and_gradients_of_auto(name, xla, used):
     layer = make_layer("GRU")
     x = make_inputs(2, 12)
@@ -51,7 +53,7 @@ def test_each_gives_the_exponents_and_gradients_of_auto(name, xla, used):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("name", cells(ALGORITHMS, always=["gram-schmidt"]))
 def test_each_is_used_by_all_looks(name, used):
     layer, x = keras.layers.SimpleRNN(3), make_inputs(1, 5)
     for look in (keras_floss.lyapunov_statistics, keras_floss.condition_number):

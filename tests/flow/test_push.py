@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 from reference import compiled, make_inputs, make_layer, make_states
 
 import keras_floss
@@ -43,8 +44,14 @@ def check(cell, xla):
         np.testing.assert_allclose(a, b, atol=1e-12)
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
-@pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM", "stacked"])
+@pytest.mark.parametrize(
+    ("kind", "xla"),
+    cells(
+        ["SimpleRNN", "GRU", "LSTM", "stacked"],
+        MODES,
+        always=["*-graph", "SimpleRNN-xla"],
+    ),
+)
 def test_vectorised_tangents_are_those_of_repeated_states(kind, xla):
     check(make_layer(kind).cell, xla)
 
@@ -64,7 +71,7 @@ def test_softsign_has_a_spectrum():
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("xla", cells(MODES, always=["graph"]))
 def test_an_activation_of_ones_own_is_not_vectorised(xla):
     # tf.vectorized_map rolls over the tangents where the axis is given as -1.
     layer, other = (

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 from reference import compiled
 
 import keras_floss
@@ -40,8 +41,9 @@ def flow(layer, xla, time, **options):
 
 # A unit with a slope of 1e-9, of 1e-17 and of 1e-26 beside one that is open. The first
 # frame is a random one: both tangents then are the same but for the last of these digits.
-@modes
-@pytest.mark.parametrize("bias", [10.0, 20.0, 30.0])
+@pytest.mark.parametrize(
+    ("bias", "xla"), cells([10.0, 20.0, 30.0], MODES, always=["10.0-graph"])
+)
 def test_a_saturated_unit_beside_an_open_one(bias, xla):
     recurrent, bias = np.array([[0.5, 0.1], [0.2, 0.5]]), np.array([0.0, bias])
     expected, slopes = flow(layer_of(recurrent, bias, "float64"), False, 20)
@@ -52,7 +54,7 @@ def test_a_saturated_unit_beside_an_open_one(bias, xla):
         np.testing.assert_allclose(actual, e, rtol=0, atol=1e-5 * np.abs(e).max())
 
 
-@modes
+@pytest.mark.parametrize("xla", cells(MODES, always=["graph"]))
 def test_the_gradient_of_a_part_of_the_frame(xla):
     # Two tangents in three dimensions: what is orthogonal to both has a part in it.
     recurrent = np.array([[0.5, 0.1, 0.3], [0.2, 0.5, -0.4], [-0.3, 0.2, 0.4]])
@@ -80,7 +82,7 @@ def test_the_gradient_of_a_rescued_direction_is_that_of_finite_differences():
 
 
 @modes
-@pytest.mark.parametrize("options", [{}, {"qr_interval": 2}], ids=str)
+@pytest.mark.parametrize("options", cells([{}, {"qr_interval": 2}], always=["{}"]))
 def test_the_published_example(options, xla):
     # By hand, with the slope of the second unit: 0.5 · (1 − tanh²(10 + s/2)), s = 1.
     slope = 0.5 / np.cosh(10.5) ** 2
@@ -89,7 +91,7 @@ def test_the_published_example(options, xla):
     np.testing.assert_allclose(exponents, np.log([0.5, slope]), rtol=1e-5)
 
 
-@modes
+@pytest.mark.parametrize("xla", cells(MODES, always=["graph"]))
 def test_checkpoints_and_masks_say_the_same(xla, request):
     before = keras_floss.memory_limit()
     request.addfinalizer(lambda: keras_floss.set_memory_limit(before))
@@ -107,7 +109,7 @@ def test_checkpoints_and_masks_say_the_same(xla, request):
 
 
 @modes
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", cells(range(3), always=["0"]))
 def test_non_normal_matrices(seed, xla):
     # Entries of up to 1e6 above a diagonal of ordinary size. Once the frame is aligned,
     # each exponent is the logarithm of a number on the diagonal; before that the last
@@ -135,10 +137,21 @@ def noise(kind, dtype):
     }[kind].astype(dtype)
 
 
-@modes
-@pytest.mark.parametrize("warmup", [0, 3])
-@pytest.mark.parametrize("kind", ["product", "symmetric", "doubled", "graded"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("dtype", "kind", "warmup", "xla"),
+    cells(
+        ["float32", "float64"],
+        ["product", "symmetric", "doubled", "graded"],
+        [0, 3],
+        MODES,
+        always=[
+            "float32-*-0-graph",
+            "float64-*-3-graph",
+            "float32-product-0-xla",
+            "float64-graded-3-xla",
+        ],
+    ),
+)
 def test_what_is_noise_is_lost_as_before(kind, dtype, warmup, xla):
     layer = layer_of(noise(kind, dtype), dtype=dtype, activation="linear")
     exponents, gradients = flow(layer, xla, 12, warmup=warmup)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import cells
 from reference import make_inputs, make_layer
 
 from keras_floss import (
@@ -40,7 +41,13 @@ class OfItself:
         return self.rate * s * (1 - s)
 
 
-@pytest.mark.parametrize("where", ["closure", "global", "attribute", "self", "generator"])
+@pytest.mark.parametrize(
+    "where",
+    cells(
+        ["closure", "global", "attribute", "self", "generator"],
+        always=["closure", "attribute"],
+    ),
+)
 def test_the_logistic_map_of_several_rates(where, monkeypatch):
     rate = None
     itself, rates = OfItself(), iter(LOGISTIC)
@@ -97,8 +104,19 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize(
+    ("look", "change"),
+    cells(
+        [*LOOKS],
+        [*CHANGES],
+        always=[
+            "exponents-activation",
+            "statistics-direction",
+            "singular values-recurrent activation",
+            "paths-activation",
+        ],
+    ),
+)
 def test_a_changed_layer(look, change):
     look, change = LOOKS[look], CHANGES[change]
     layer = make_layer("LSTM")
@@ -169,7 +187,10 @@ DOUBLE = {
 }
 
 
-@pytest.mark.parametrize("where", DOUBLE)
+@pytest.mark.parametrize(
+    "where",
+    cells([*DOUBLE], always=["attribute", "array", "global", "closure", "sublayer"]),
+)
 def test_a_gain_that_is_doubled_anywhere(where, monkeypatch):
     # A linear layer: a doubled gain doubles every tangent at each step.
     cell = Cell(3, outer=[1.0], activation="linear", dtype="float64")

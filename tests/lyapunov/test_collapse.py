@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import SLOW
 from reference import compiled, make_inputs, make_layer, numpy_exponents
 
 from keras_floss import lyapunov_exponents
@@ -39,7 +40,9 @@ def test_without_recurrence_every_direction_collapses(xla):
         np.testing.assert_array_equal(g, 0)
 
 
-@pytest.mark.parametrize(("xla", "qr_interval"), [(False, 1), (False, 2), (True, 1)])
+@pytest.mark.parametrize(
+    ("xla", "qr_interval"), [(False, 1), (False, 2), pytest.param(True, 1, marks=SLOW)]
+)
 def test_dead_units_collapse_and_the_others_do_not(xla, qr_interval):
     # Of five ReLU units three are always on and two are always off: rank 3.
     layer = make_layer("SimpleRNN", activation="relu")
@@ -126,7 +129,7 @@ def test_a_sequence_without_a_counted_step_is_nan_with_a_warning():
     np.testing.assert_allclose(exponents[0], alone[0], atol=1e-12)
 
 
-@pytest.mark.parametrize("qr_interval", [1, 3])
+@pytest.mark.parametrize("qr_interval", [pytest.param(1, marks=SLOW), 3])
 def test_a_sequence_without_a_counted_step_has_no_part_in_the_gradient(qr_interval):
     layer, inputs = make_layer("GRU"), make_inputs(2, 8)
     mask = np.ones((2, 8), bool)

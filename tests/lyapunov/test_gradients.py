@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 from reference import (
     DIMS,
     KINDS,
@@ -66,8 +67,9 @@ def check_against_autodiff(kind, xla, **options):
         np.testing.assert_allclose(a, e, rtol=0, atol=1e-8 * largest)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize(
+    ("xla", "kind"), cells(MODES, KINDS, always=["graph-*", "xla-LSTM"])
+)
 def test_gradients_equal_autodiff(kind, xla):
     # 6 − 2 steps in blocks of 3 and 1.
     check_against_autodiff(kind, xla, warmup=2, qr_interval=3)
@@ -97,7 +99,7 @@ def wide_frame_gradients(dtype, xla):
     return np.concatenate([np.ravel(g) for g in compiled(gradients, xla)(inputs)])
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("xla", cells(MODES, always=["graph"]))
 def test_float32_has_the_gradient_of_float64_for_a_wide_frame(xla):
     expected = wide_frame_gradients("float64", xla=False)
     actual = wide_frame_gradients("float32", xla)
@@ -127,7 +129,10 @@ def directional_difference(layer, inputs, states, directions, **options):
 
 @pytest.mark.parametrize(
     ("kind", "k"),
-    [(kind, DIMS[kind] // 2) for kind in KINDS] + [("SimpleRNN", 5), ("GRU", 5)],
+    cells(
+        [(kind, DIMS[kind] // 2) for kind in KINDS] + [("SimpleRNN", 5), ("GRU", 5)],
+        always=["SimpleRNN-5", "GRU-2", "LSTM-4"],
+    ),
 )
 def test_gradients_equal_finite_differences(kind, k):
     layer, inputs, states = problem(kind, time=8)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cells import SLOW
 from reference import DIMS, make_inputs, make_layer, numpy_exponents
 
 from keras_floss import lyapunov_exponents
@@ -28,7 +29,13 @@ def test_every_sequence_is_on_its_own():
 
 
 @pytest.mark.parametrize(
-    ("kind", "qr_interval"), [("SimpleRNN", 2), ("GRU", 5), ("LSTM", 2), ("stacked", 5)]
+    ("kind", "qr_interval"),
+    [
+        pytest.param("SimpleRNN", 2, marks=SLOW),
+        ("GRU", 5),
+        ("LSTM", 2),
+        pytest.param("stacked", 5, marks=SLOW),
+    ],
 )
 def test_the_interval_between_two_qrs(kind, qr_interval):
     layer, inputs = make_layer(kind), make_inputs(2, 12)

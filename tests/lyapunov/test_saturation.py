@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 from reference import (
     FEATURES,
     compiled,
@@ -76,7 +77,16 @@ def wide_exponents(kind):
     return lyapunov_exponents(saturated(kind, "float64"), INPUTS, K).numpy()
 
 
-@pytest.mark.parametrize("kind", ["SimpleRNN", "RateRNN", "GRU", "LSTM", "stacked"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "SimpleRNN",
+        "RateRNN",
+        "GRU",
+        "LSTM",
+        pytest.param("stacked", marks=pytest.mark.slow),
+    ],
+)
 def test_float32_has_the_exponents_of_float64(kind):
     expected = wide_exponents(kind)
     assert expected.max() < -6  # everything is saturated
@@ -98,8 +108,12 @@ def loss_gradients(layer, xla=False):
     return compiled(gradients, xla)(inputs)
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
-@pytest.mark.parametrize("kind", ["SimpleRNN", "RateRNN", "GRU", "LSTM"])
+@pytest.mark.parametrize(
+    ("kind", "xla"),
+    cells(
+        ["SimpleRNN", "RateRNN", "GRU", "LSTM"], MODES, always=["SimpleRNN-*", "LSTM-graph"]
+    ),
+)
 def test_float32_has_the_gradient_of_float64(kind, xla):
     actual = loss_gradients(saturated(kind, "float32"), xla)
     expected = loss_gradients(saturated(kind, "float64"))

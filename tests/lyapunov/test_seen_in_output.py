@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import SLOW
 from reference import (
     FEATURES,
     central_difference,
@@ -111,8 +112,13 @@ MASK[0, :2] = MASK[1, 6:] = MASK[1, 3] = MASK[2] = False
 
 @pytest.mark.parametrize(
     ("kind", "xla"),
-    [("LSTM", True), ("HDetachLSTM", False), ("stacked", True), ("projected", False)]
-    + [("projected", True)],
+    [
+        ("LSTM", True),
+        ("HDetachLSTM", False),
+        pytest.param("stacked", True, marks=SLOW),
+        pytest.param("projected", False, marks=SLOW),
+        pytest.param("projected", True, marks=SLOW),
+    ],
 )
 def test_against_numpy_from_the_definition(kind, xla):
     layer, step = make(kind)
@@ -133,7 +139,11 @@ def test_against_numpy_from_the_definition(kind, xla):
 
 @pytest.mark.parametrize(
     ("kind", "xla", "memory_limit"),
-    [("LSTM", False, 1.0), ("projected", False, None), ("projected", True, 1.0)],
+    [
+        pytest.param("LSTM", False, 1.0, marks=SLOW),
+        ("projected", False, None),
+        ("projected", True, 1.0),
+    ],
 )
 def test_gradient_against_finite_differences(kind, xla, memory_limit):
     layer, _ = make(kind)
@@ -234,6 +244,7 @@ def test_directions_that_the_output_does_not_see_are_lost():
     assert np.isneginf(found[:, 2:]).all()
 
 
+@pytest.mark.slow
 def test_the_noise_of_an_output_is_that_of_the_seed():
     def noisy(h, c):
         return h * tf.random.normal(tf.shape(h), dtype=h.dtype)

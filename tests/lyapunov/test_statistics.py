@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import SLOW, cells
 from reference import (
     FEATURES,
     jacobians,
@@ -27,7 +28,7 @@ INF, NAN = np.inf, np.nan
 @pytest.mark.parametrize(
     ("kind", "layer_options", "options"),
     [
-        ("stacked", {}, {}),
+        pytest.param("stacked", {}, {}, marks=SLOW),
         ("GRU", {}, {"k": 3, "warmup": 2, "qr_interval": 3, "seed": 4}),
         ("LSTM", {"go_backwards": True}, {"warmup": 1, "qr_interval": 2}),
     ],
@@ -166,7 +167,9 @@ def driven_network():
     return layer
 
 
-@pytest.mark.parametrize("system", ["henon", "logistic", "network"])
+@pytest.mark.parametrize(
+    "system", cells(["henon", "logistic", "network"], always=["logistic"])
+)
 def test_intervals_hold_the_exponents_as_often_as_they_say(system):
     runs, steps, warmup = 500, 5000, 200
     options = {"warmup": warmup}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cells import MODES, cells
 from reference import (
     DIMS,
     KINDS,
@@ -15,7 +16,6 @@ from reference import (
 
 from keras_floss import lyapunov_exponents
 
-modes = pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 # Two QRs by different routes agree to rounding times the condition number of what is
@@ -27,8 +27,9 @@ def exponents(layer, inputs, xla, **options):
     return compiled(lambda x: lyapunov_exponents(layer, x, **options), xla)(inputs).numpy()
 
 
-@modes
-@kinds
+@pytest.mark.parametrize(
+    ("kind", "xla"), cells(KINDS, MODES, always=["*-graph", "SimpleRNN-xla"])
+)
 def test_all_exponents_equal_the_definition(kind, xla):
     layer, inputs = make_layer(kind), make_inputs(2, 9)
     expected = numpy_exponents(layer.cell, inputs)
@@ -36,8 +37,9 @@ def test_all_exponents_equal_the_definition(kind, xla):
     np.testing.assert_allclose(exponents(layer, inputs, xla), expected, atol=TOLERANCE)
 
 
-@modes
-@kinds
+@pytest.mark.parametrize(
+    ("kind", "xla"), cells(KINDS, MODES, always=["*-graph", "GRU-xla"])
+)
 def test_options_equal_the_definition(kind, xla):
     layer, inputs = make_layer(kind), make_inputs(2, 11)
     # 11 − 3 steps are no multiple of 3: the last block is a short one.
