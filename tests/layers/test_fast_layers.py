@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 
 import keras_floss
 from keras_floss.layers import GRU, LSTM, SimpleRNN, own_loop
@@ -83,9 +84,15 @@ def own_loops(monkeypatch):
     return calls
 
 
-@every_kind
-@in_both_modes
-@pytest.mark.parametrize("return_sequences", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "jit_compile", "return_sequences"),
+    cells(
+        [*KINDS],
+        MODES,
+        [True, False],
+        always=["*-graph-True", "LSTM-xla-False"],
+    ),
+)
 def test_outputs_and_gradients_are_those_of_keras(
     kind, jit_compile, return_sequences, own_loops
 ):
@@ -100,16 +107,25 @@ def test_outputs_and_gradients_are_those_of_keras(
     assert len(own_loops) == len(lengths)
 
 
-@every_kind
 @pytest.mark.parametrize(
-    ("jit_compile", "return_sequences", "zero_output_for_mask", "go_backwards"),
-    [
-        (False, True, False, False),
-        (False, False, False, True),
-        (False, True, True, True),
-        (False, False, True, False),
-        (True, True, False, True),
-    ],
+    ("kind", "jit_compile", "return_sequences", "zero_output_for_mask", "go_backwards"),
+    cells(
+        [*KINDS],
+        [
+            (False, True, False, False),
+            (False, False, False, True),
+            (False, True, True, True),
+            (False, False, True, False),
+            (True, True, False, True),
+        ],
+        always=[
+            "LSTM-True-True-False-True",
+            "LSTM-False-True-True-True",
+            "SimpleRNN-False-True-False-False",
+            "GRU-False-False-False-True",
+            "GRU before-False-False-True-False",
+        ],
+    ),
 )
 def test_masks(kind, jit_compile, return_sequences, zero_output_for_mask, go_backwards):
     options = {
@@ -124,7 +140,7 @@ def test_masks(kind, jit_compile, return_sequences, zero_output_for_mask, go_bac
     assert_same(actual, expected)
 
 
-@every_kind
+@pytest.mark.parametrize("kind", cells([*KINDS], always=["LSTM", "GRU"]))
 def test_without_a_bias(kind):
     ours, theirs = make_pair(kind, use_bias=False, return_sequences=True)
     arguments = random(3, 11, 2), start_of(ours)
@@ -134,7 +150,8 @@ def test_without_a_bias(kind):
 
 @every_kind
 @pytest.mark.parametrize(
-    ("activation", "recurrent_activation"), [("relu", "linear"), ("sigmoid", "tanh")]
+    ("activation", "recurrent_activation"),
+    cells([("relu", "linear"), ("sigmoid", "tanh")], always=["sigmoid-tanh"]),
 )
 def test_activations(kind, activation, recurrent_activation, own_loops):
     options = {"activation": activation}
@@ -187,8 +204,7 @@ def test_inference(kind, own_loops):
     assert not own_loops
 
 
-@every_kind
-@in_both_modes
+@pytest.mark.parametrize(("kind", "jit_compile"), cells([*KINDS], MODES, always=["LSTM-*"]))
 def test_unknown_batch_and_time(kind, jit_compile):
     ours, theirs = make_pair(kind, return_sequences=True)
     signature = [
@@ -222,7 +238,9 @@ def test_single_precision(kind):
 
 
 @every_kind
-@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", cells(["mixed_float16", "mixed_bfloat16"], always=["mixed_float16"])
+)
 def test_half_precision(kind, dtype):
     ours, theirs = make_pair(kind, dtype, return_sequences=True)
     arguments = random(3, 11, 2, dtype="float32"), start_of(ours, dtype="float32")
@@ -262,7 +280,7 @@ def test_second_derivatives(kind, masked, eagerly):
     assert all(np.abs(g).max() > 1e-3 for g in expected)
 
 
-@every_kind
+@pytest.mark.parametrize("kind", cells([*KINDS], always=["LSTM"]))
 def test_jacobians_by_vectorisation(kind):
     @tf.function(autograph=False)
     def jacobian(layer, inputs):
@@ -306,7 +324,7 @@ def make_model(layer):
     return model
 
 
-@every_kind
+@pytest.mark.parametrize("kind", cells([*KINDS], always=["LSTM", "GRU before"]))
 def test_files(kind, tmp_path):
     """Configurations and weight files are those of Keras, and models come back."""
     ours, theirs = make_pair(kind, "float32", name="rnn")

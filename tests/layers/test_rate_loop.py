@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 
 from keras_floss.layers import RateRNN, RateRNNCell, own_loop
 from keras_floss.layers.equations import ELEMENTWISE
@@ -56,8 +57,9 @@ def assert_same(actual, expected, **tolerance):
         np.testing.assert_allclose(a, b, **tolerance)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("time", LENGTHS)
+@pytest.mark.parametrize(
+    ("time", "jit_compile"), cells(LENGTHS, MODES, always=["*-graph", "17-xla"])
+)
 def test_outputs_and_gradients_are_those_of_keras(time, jit_compile):
     ours, theirs = make_pair(return_sequences=True)
     arguments = random(3, time, 2), random(3, 5)
@@ -117,7 +119,7 @@ def test_any_other_activation(activation):
     assert_same(traced(ours)(*arguments), traced(theirs)(*arguments), atol=1e-12)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", cells(MODES, always=["graph"]))
 def test_unknown_batch_and_time(jit_compile):
     ours, theirs = make_pair(return_sequences=True)
     signature = [
@@ -165,7 +167,7 @@ def test_half_precision(dtype):
         assert np.linalg.norm(a - b) < tolerance * np.linalg.norm(b)
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_second_derivatives(masked):
     mask = tf.constant(MASK) if masked else None
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, SLOW, cells
 from reference import compiled
 
 from keras_floss import Flossing, LyapunovRegularizer, lyapunov_exponents
@@ -139,7 +140,7 @@ def test_turning_it_on_changes_the_gradient_by_that_of_the_penalty():
         np.testing.assert_allclose(a, b + c, atol=1e-5 * max(1, np.abs(a).max()))
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", cells(MODES, always=["xla"]))
 def test_fit_trains_on_both(jit_compile):
     model = make_model(strength=5.0, rnn=layers.SimpleRNN(4))
     layer = model.get_layer("floss")
@@ -183,9 +184,9 @@ def test_fit_under_other_dtype_policies(policy):
 @pytest.mark.parametrize(
     ("inner", "outer"),
     [
-        ("mixed_float16", "mixed_float16"),
+        pytest.param("mixed_float16", "mixed_float16", marks=SLOW),
         ("float32", "mixed_float16"),
-        ("float64", "float64"),
+        pytest.param("float64", "float64", marks=SLOW),
         ("float64", "float32"),
     ],
 )

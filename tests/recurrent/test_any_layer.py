@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import SLOW
 from reference import (
     compiled,
     make_inputs,
@@ -76,7 +77,8 @@ def test_a_float32_layer_computes_in_float32():
 
 
 @pytest.mark.parametrize(
-    ("kind", "policy"), [("GRU", "mixed_float16"), ("LSTM", "mixed_bfloat16")]
+    ("kind", "policy"),
+    [("GRU", "mixed_float16"), pytest.param("LSTM", "mixed_bfloat16", marks=SLOW)],
 )
 def test_a_mixed_layer_is_not_rounded_to_half_precision(kind, policy):
     mixed, single = twins(policy, "float32", kind)
@@ -114,7 +116,10 @@ def test_float64_cells_in_a_list():
     np.testing.assert_allclose(exponents, numpy_exponents(layer.cell, inputs, k=3))
 
 
-@pytest.mark.parametrize("dtype", ["int32", "uint8", "float16", "float64"])
+@pytest.mark.parametrize(
+    "dtype",
+    ["int32", *(pytest.param(d, marks=SLOW) for d in ("uint8", "float16")), "float64"],
+)
 def test_inputs_are_cast(dtype):
     layer = make_layer("GRU")
     inputs = np.random.default_rng(0).integers(0, 4, (2, 6, 3))
@@ -123,7 +128,7 @@ def test_inputs_are_cast(dtype):
     np.testing.assert_allclose(exponents, expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("make", [layers.LSTM, layers.LSTMCell])
+@pytest.mark.parametrize("make", [pytest.param(layers.LSTM, marks=SLOW), layers.LSTMCell])
 def test_what_is_not_built_is_built(make):
     keras.utils.set_random_seed(0)
     fresh, inputs = make(3, dtype="float64"), make_inputs(2, 6)
@@ -169,7 +174,7 @@ def test_a_frozen_layer_has_the_same_exponents_and_gradients_in_its_inputs():
         np.testing.assert_array_equal(a, e)
 
 
-@pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("kind", ["SimpleRNN", pytest.param("GRU", marks=SLOW), "LSTM"])
 def test_dropout_is_off(kind):
     plain = make_layer(kind)
     dropped = make_layer(kind, dropout=0.5, recurrent_dropout=0.5)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import cells
 
 from keras_floss import Flossing, FlossingModel, gradient_norms, lyapunov_exponents
 from keras_floss.callbacks import AdaptiveFlossing, LyapunovMonitor, Preflossing
@@ -62,10 +63,13 @@ def batches(size):
     return tf.data.Dataset.from_tensor_slices(X).batch(size)
 
 
-BOTH = pytest.mark.parametrize("make", [stateful, declared])
+MAKE = {"stateful": stateful, "declared": declared}
+BOTH = pytest.mark.parametrize("make", cells(MAKE, always=["*"]))
+STATEFUL = pytest.mark.parametrize("make", cells(MAKE, always=["stateful"]))
+DECLARED = pytest.mark.parametrize("make", cells(MAKE, always=["declared"]))
 
 
-@BOTH
+@STATEFUL
 def test_spectra_of_any_number_of_sequences(make):
     model = compiled(make)
     wanted = expected(model)
@@ -74,7 +78,7 @@ def test_spectra_of_any_number_of_sequences(make):
     same(model.lyapunov_spectrum(X[:5], batch_size=3)["rnn"][:3], wanted[:3])
 
 
-@BOTH
+@DECLARED
 def test_flossing_with_the_defaults(make):
     model = compiled(make)
     first = expected(model, X[:1])
@@ -87,8 +91,10 @@ def test_flossing_with_the_defaults(make):
     assert history["flossing_skipped"] == [0, 0, 0]
 
 
-@BOTH
-@pytest.mark.parametrize("kwargs", [{}, {"strength": 0.1}], ids=["plain", "joint"])
+@pytest.mark.parametrize(
+    ("kwargs", "make"),
+    cells({"plain": {}, "joint": {"strength": 0.1}}, MAKE, always=["plain-stateful"]),
+)
 def test_callbacks_with_the_defaults(make, kwargs):
     model = compiled(make, **kwargs)
     wanted = expected(model, X[:8])
@@ -106,7 +112,7 @@ def test_callbacks_with_the_defaults(make, kwargs):
     assert len(callbacks[2].looks["time"]) == 1
 
 
-@BOTH
+@STATEFUL
 def test_gradients_of_a_smaller_batch_are_its_own(make):
     model = compiled(make)
     free = keras.Sequential([keras.Input((6, 2)), L.SimpleRNN(3, name="rnn"), L.Dense(1)])
@@ -138,7 +144,7 @@ def test_a_batch_that_is_too_large_is_an_error_that_says_so(make):
             method()
 
 
-@BOTH
+@STATEFUL
 def test_the_spectrum_command(make, tmp_path, capsys):
     model = compiled(make)
     model.model.save(tmp_path / "model.keras")
@@ -150,6 +156,7 @@ def test_the_spectrum_command(make, tmp_path, capsys):
     assert "rnn: 3 states" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_look_leaves_the_stored_states_alone():
     class Own(keras.Model):
         def __init__(self):

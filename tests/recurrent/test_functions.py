@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import SLOW
 from reference import compiled, make_inputs, make_layer, make_states
 
 from keras_floss import lyapunov_exponents, lyapunov_statistics
@@ -58,8 +59,10 @@ MASK[1, :3] = MASK[2, 4:7] = False
     ("kind", "make", "options", "xla"),
     [
         ("SimpleRNN", simple_rnn, {}, True),
-        ("SimpleRNN", simple_rnn, {**SETTINGS, "mask": MASK}, False),
-        ("GRU", gru, {**SETTINGS, "mask": MASK}, True),
+        pytest.param(
+            "SimpleRNN", simple_rnn, {**SETTINGS, "mask": MASK}, False, marks=SLOW
+        ),
+        pytest.param("GRU", gru, {**SETTINGS, "mask": MASK}, True, marks=SLOW),
         ("LSTM", lstm, SETTINGS, False),
     ],
 )
@@ -282,10 +285,10 @@ class ScaledData:
     "step",
     [
         Scaled(0.5),
-        ScaledData(0.5),
-        Scaled(0.5).step,
+        pytest.param(ScaledData(0.5), marks=SLOW),
+        pytest.param(Scaled(0.5).step, marks=SLOW),
         functools.partial(lambda a, state: a * state, 0.5),
-        functools.partial(lambda state, a: a * state, a=0.5),
+        pytest.param(functools.partial(lambda state, a: a * state, a=0.5), marks=SLOW),
         lambda state, a=0.5: a * state,
         lambda *states: 0.5 * states[0],
         tf.function(lambda state: 0.5 * state),

@@ -21,8 +21,8 @@ def padded(where, filling=np.nan):
 @pytest.mark.parametrize(
     ("where", "options", "xla"),
     [
-        ("right", {"k": 4}, False),
-        ("left", {"k": 4}, False),
+        pytest.param("right", {"k": 4}, False, marks=pytest.mark.slow),
+        pytest.param("left", {"k": 4}, False, marks=pytest.mark.slow),
         ("right", {"k": 3, "warmup": 2, "qr_interval": 3}, False),
         ("left", {"k": 3, "warmup": 2, "qr_interval": 3}, True),
     ],

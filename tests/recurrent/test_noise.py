@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 from reference import central_difference, compiled, make_inputs
 
 import keras_floss
@@ -99,8 +100,14 @@ def numpy_exponents(layer, inputs, noise, seed):
     return np.array(result)
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
-@pytest.mark.parametrize("kind", ["keras", "generator", "tf", "tf_generator"])
+@pytest.mark.parametrize(
+    ("kind", "xla"),
+    cells(
+        ["keras", "generator", "tf", "tf_generator"],
+        MODES,
+        always=["*-graph", "keras-xla"],
+    ),
+)
 def test_all_tangents_ride_on_one_noisy_trajectory(kind, xla):
     layer, inputs = noisy_layer(DRAWS[kind]), make_inputs(2, 20)
     exponents = compiled(lambda: lyapunov_exponents(layer, inputs, seed=4), xla)()
@@ -108,7 +115,10 @@ def test_all_tangents_ride_on_one_noisy_trajectory(kind, xla):
     np.testing.assert_allclose(exponents, expected, atol=1e-10)
 
 
-@pytest.mark.parametrize("kind", [*DRAWS, *OF_CPU])
+@pytest.mark.parametrize(
+    "kind",
+    cells([*DRAWS, *OF_CPU], always=["keras", "tf", "tf_dropout", "columns", "gamma"]),
+)
 def test_whatever_is_drawn_is_the_same_for_all_tangents(kind):
     draw = {**DRAWS, **OF_CPU}[kind]
 
@@ -131,7 +141,7 @@ def test_whatever_is_drawn_is_the_same_for_all_tangents(kind):
         assert np.abs(stretch[0] - stretch[1]).min() > 1e-3  # each sequence its own
 
 
-@pytest.mark.parametrize("kind", DRAWS)
+@pytest.mark.parametrize("kind", cells([*DRAWS], always=["keras", "tf"]))
 def test_noise_has_its_distribution_and_is_fresh_at_each_step(kind):
     def step(state):
         return state + keras.ops.cast(DRAWS[kind](keras.ops.shape(state)), "float64")
@@ -200,7 +210,7 @@ def test_a_random_initial_state_moves_no_generator_on():
     np.testing.assert_array_equal(generator.state.numpy(), before)
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("xla", cells(MODES, always=["graph"]))
 def test_a_constant_seed_draws_the_same_at_each_step_as_in_keras(xla):
     layer = noisy_layer(lambda shape: of_keras("normal")(shape, 3))
     inputs = make_inputs(2, 20)
@@ -210,9 +220,20 @@ def test_a_constant_seed_draws_the_same_at_each_step_as_in_keras(xla):
     np.testing.assert_allclose(exponents, expected, atol=1e-10)
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
-@pytest.mark.parametrize("case", ["plain", "masked", "checkpoints"])
-@pytest.mark.parametrize("kind", ["keras", "tf"])
+@pytest.mark.parametrize(
+    ("kind", "case", "xla"),
+    cells(
+        ["keras", "tf"],
+        ["plain", "masked", "checkpoints"],
+        MODES,
+        always=[
+            "keras-plain-xla",
+            "keras-masked-graph",
+            "tf-plain-graph",
+            "tf-checkpoints-graph",
+        ],
+    ),
+)
 def test_the_gradient_is_that_of_the_exponents_at_the_noise_of_the_seed(kind, case, xla):
     layer, inputs = noisy_layer(DRAWS[kind]), tf.constant(make_inputs(2, 12))
     mask = None

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 from reference import central_difference, compiled, make_inputs
 
 from keras_floss import lyapunov_exponents
@@ -134,8 +135,9 @@ def check_difference(run, variable):
     np.testing.assert_allclose(np.sum(gradient * direction), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
-@pytest.mark.parametrize("take", TAKES)
+@pytest.mark.parametrize(
+    ("take", "xla"), cells([*TAKES], MODES, always=["*-graph", "take-xla"])
+)
 def test_rows_of_a_weight_that_a_cell_looks_up_have_a_gradient(take, xla):
     cell, inputs = Tokens(TAKES[take], dtype="float64"), make_inputs(2, 8)
     rnn = keras.layers.RNN(cell, dtype="float64")
@@ -150,7 +152,7 @@ def test_rows_of_a_weight_that_a_cell_looks_up_have_a_gradient(take, xla):
     check_difference(compiled(run, xla), cell.table)
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("xla", cells(MODES, always=["graph"]))
 def test_rows_of_a_variable_that_a_function_looks_up_have_a_gradient(xla):
     table = tf.Variable(np.random.default_rng(0).standard_normal((4, 2)))
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import SLOW
 
 from keras_floss import FlossingModel, LyapunovRegularizer, lyapunov_exponents
 
@@ -117,10 +118,10 @@ CASES = [
     embedding_mask,
     encoder_decoder,
     shared,
-    nested_functional,
-    nested_sequential,
-    bidirectional,
-    time_distributed,
+    pytest.param(nested_functional, marks=SLOW),
+    pytest.param(nested_sequential, marks=SLOW),
+    pytest.param(bidirectional, marks=SLOW),
+    pytest.param(time_distributed, marks=SLOW),
     subclassed,
     regularized,
 ]

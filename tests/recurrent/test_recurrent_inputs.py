@@ -19,6 +19,7 @@ def network():
     return keras.Model(inputs, keras.layers.Dense(1)(x))
 
 
+@pytest.mark.slow
 def test_the_looks_at_it_are_those_of_the_model():
     net = network()
     found = keras_floss.recurrent_inputs(net, WORDS)

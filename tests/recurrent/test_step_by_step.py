@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import cells
 
 from keras_floss import (
     FlossingModel,
@@ -83,7 +84,7 @@ def same(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("kind", cells([*LAYERS], always=["lstm"]))
 def test_calls_that_hand_the_states_on_are_one_trajectory(kind):
     layer = build(kind)
     same(spectrum(Steps(layer), warmup=3), spectrum(Whole(layer), warmup=3))
@@ -116,6 +117,7 @@ def test_flossing_takes_the_same_steps():
         same(values, histories[1][name])
 
 
+@pytest.mark.slow
 def test_an_output_that_is_the_state_hands_it_on():
     class Output(Whole):
         def call(self, x):
@@ -162,6 +164,7 @@ def test_both_directions_of_a_bidirectional():
     same(found[names[1]], turned[names[1]])
 
 
+@pytest.mark.slow
 def test_an_encoder_that_is_its_own_decoder():
     class Both(Steps):
         def call(self, x):
@@ -219,7 +222,8 @@ def test_a_stateful_layer_goes_on_from_call_to_call():
         np.testing.assert_array_equal(state, tf.ones_like(state.value))
 
 
-@pytest.mark.parametrize("kind", ["rnn", pytest.param("lstm", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["rnn", "lstm"])
 def test_the_gradients_of_the_task_are_those_of_the_whole_sequence(kind):
     class Last(Steps):
         def call(self, x):
@@ -261,8 +265,10 @@ def test_the_inputs_of_the_layer_are_one_sequence():
 
 @pytest.mark.parametrize(
     "change",
-    [lambda s: 0.5 * s, tf.identity, tf.stop_gradient],
-    ids=["half", "copy", "stop"],
+    cells(
+        {"half": lambda s: 0.5 * s, "copy": tf.identity, "stop": tf.stop_gradient},
+        always=["half"],
+    ),
 )
 def test_steps_whose_states_are_changed_between_them_are_an_error(change):
     model = compiled(Steps(build(), change=change))

@@ -150,7 +150,7 @@ def with_a_custom_gradient():
     [
         looked_at_function,
         pytest.param(looked_at_layer, marks=pytest.mark.slow),
-        looked_at_cell,
+        pytest.param(looked_at_cell, marks=pytest.mark.slow),
         pytest.param(with_a_custom_gradient, marks=pytest.mark.slow),
     ],
     ids=lambda f: f.__name__,
