@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from cells import MODES, SLOW, cells
 
 import keras_floss
 from keras_floss import Flossing, LayerDiagnosis, diagnose, gradient_norms
@@ -52,7 +53,7 @@ COPY = (keras_floss.tasks.delayed_copy, 80)
 XOR = (keras_floss.tasks.temporal_xor, 40)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", cells(MODES, always=["graph"]))
 def test_a_simple_rnn_needs_it_for_one_task_and_not_for_another(jit_compile):
     """Measured: unflossed it learns this XOR, and never this copy; flossed, the copy."""
     model = model_of(simple_rnn(), jit_compile=jit_compile)
@@ -112,7 +113,7 @@ def test_the_network_of_the_demo_needs_it_and_flossed_it_does_not():
         ("chaotic", "floss", "exploding", "grows by a factor 10"),
         ("saturated", "floss", "saturation", "may help"),
         ("dead", "dead", "dead", "None of the 64 directions"),
-        ("half dead", "floss", "vanishing", "directions are lost"),
+        pytest.param("half dead", "floss", "vanishing", "directions are lost", marks=SLOW),
     ],
 )
 def test_what_stops_a_gradient_is_named(name, recommendation, obstacle, words):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import cells
 
 import keras_floss
 from keras_floss import Flossing
@@ -92,12 +93,14 @@ def test_it_looks_at_these_updates_only(settings, times):
     assert len(callback.looks["flossing_loss"]) == len(times)
 
 
+@pytest.mark.slow
 def test_until_counts_epochs_where_looks_do():
     callback = adaptive(every="epoch", tolerance=NEVER, until=2)
     fit(make_model(), callback, epochs=4)
     assert callback.looks["time"] == [1, 2]
 
 
+@pytest.mark.slow
 def test_steps_per_execution_pass_a_multiple():
     # Executions end after updates 2, 4, 5 and 7, 9, 10: they pass 3, 6, 9.
     model, callback = make_model(steps_per_execution=2), adaptive(every=3, tolerance=ALWAYS)
@@ -106,6 +109,7 @@ def test_steps_per_execution_pass_a_multiple():
     assert callback.looks["steps"] == [2, 2, 2]
 
 
+@pytest.mark.slow
 def test_a_look_takes_one_batch_whatever_an_execution_is():
     # The loss of batch 1, the first look being one on from where flossing stopped.
     of = Ladder(steps_per_execution=4)
@@ -126,6 +130,7 @@ def test_looks_move_nothing():
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_look_sees_what_a_flossing_step_would_log():
     still = make_model(flossing_optimizer=keras.optimizers.SGD(0.0))
     # One sequence, so that all data are alike.
@@ -175,7 +180,9 @@ def test_it_stops_after_steps_otherwise():
     assert int(model.flossing_optimizer.iterations) == 6
 
 
-@pytest.mark.parametrize("wrapped", [True, False], ids=["FlossingModel", "plain"])
+@pytest.mark.parametrize(
+    "wrapped", cells({"FlossingModel": True, "plain": False}, always=["plain"])
+)
 def test_harm_to_the_task_is_undone(wrapped, monkeypatch):
     before, after = Weights(), Weights()
     settings = {"every": 2, "tolerance": ALWAYS}
@@ -206,7 +213,9 @@ def test_it_rests_while_the_loss_of_the_task_falls(monkeypatch):
     assert callback.looks["steps"] == [2, 2, 2, 2]
 
 
-@pytest.mark.parametrize("make", [AdaptiveFlossing, PeriodicFlossing])
+@pytest.mark.parametrize(
+    "make", [AdaptiveFlossing, pytest.param(PeriodicFlossing, marks=pytest.mark.slow)]
+)
 def test_the_steps_in_a_plain_model_are_small(make):
     model = make_model(wrapped=False)
     model.optimizer.learning_rate = 0.0
@@ -242,7 +251,9 @@ class Ladder:
         return np.argmin(away, axis=1).tolist()
 
 
-@pytest.mark.parametrize("wrapped", [True, False], ids=["FlossingModel", "plain"])
+@pytest.mark.parametrize(
+    "wrapped", cells({"FlossingModel": True, "plain": False}, always=["FlossingModel"])
+)
 def test_flossing_goes_on_in_the_data_where_it_stopped(wrapped):
     of = Ladder(wrapped)
     before = Preflossing(of.data, steps=3, **of.settings)
@@ -254,6 +265,7 @@ def test_flossing_goes_on_in_the_data_where_it_stopped(wrapped):
     assert int(of.optimizer.iterations) == 7
 
 
+@pytest.mark.slow
 def test_looks_and_flossing_go_on_in_the_data():
     of = Ladder()
     callback = AdaptiveFlossing(of.data, every=2, tolerance=NEVER, **of.settings)
@@ -268,6 +280,7 @@ def test_looks_and_flossing_go_on_in_the_data():
     assert of.batches(callback.looks["flossing_loss"])[1] > 2
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_counting():
     whole, parts = make_model(), make_model()
     settings = {"every": 4, "tolerance": ALWAYS, "until": 8}
@@ -284,6 +297,7 @@ def test_a_resumed_run_goes_on_counting():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_plain_model_with_a_shared_optimizer():
     model, optimizer = make_model(wrapped=False), keras.optimizers.SGD(0.01)
     settings = {"flossing": Flossing(k=1, seed=0), "optimizer": optimizer}

@@ -31,13 +31,19 @@ KINDS = pytest.mark.parametrize(
     "make",
     [
         lambda: Preflossing(data(), optimizer=keras.optimizers.Adam(0.01), **FLOSSING),
-        lambda: PeriodicFlossing(data(), every="epoch", times=1, **FLOSSING),
+        pytest.param(
+            lambda: PeriodicFlossing(data(), every="epoch", times=1, **FLOSSING),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             lambda: AdaptiveFlossing(data(), every=3, tolerance=1e-9, **FLOSSING),
             marks=pytest.mark.slow,
         ),
-        lambda: LyapunovMonitor(data(), every=3, flossing=Flossing(k=1)),
-        lambda: HDetachAnnealing(1),
+        pytest.param(
+            lambda: LyapunovMonitor(data(), every=3, flossing=Flossing(k=1)),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(lambda: HDetachAnnealing(1), marks=pytest.mark.slow),
     ],
     ids=["preflossing", "periodic", "adaptive", "monitor", "annealing"],
 )

@@ -53,7 +53,7 @@ MAKE = {
     "monitor": lambda: LyapunovMonitor(X, flossing=Flossing(k=1)),
     "monitor of updates": lambda: LyapunovMonitor(X, every=7, flossing=Flossing(k=1)),
 }
-FAST = [("updates", False), ("epochs", False), ("monitor", False)]
+FAST = [("epochs", False)]
 SLOW = [(kind, by_hand) for kind in MAKE for by_hand in (False, True)]
 
 
@@ -90,6 +90,7 @@ def test_steps_per_execution_in_a_loop():
     assert callback.looks["time"] == [3, 6, 9, 12]
 
 
+@pytest.mark.slow
 def test_a_model_compiled_anew_goes_on_counting():
     model, callback = make_model(), AdaptiveFlossing(X, every=7, tolerance=1e9, **FLOSSING)
     for _ in range(3):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from cells import SLOW
 
 import keras_floss
 from keras_floss.callbacks import AdaptiveFlossing, Preflossing
@@ -83,7 +84,10 @@ def test_no_optimizer_of_keras_undoes_what_was_trained_in_between(name):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: optimizers.SGD(0.1, loss_scale_factor=1024.0),
+        pytest.param(
+            lambda: optimizers.SGD(0.1, loss_scale_factor=1024.0),
+            marks=SLOW,
+        ),
         lambda: optimizers.LossScaleOptimizer(optimizers.SGD(0.1)),
     ],
     ids=["loss_scale_factor", "LossScaleOptimizer"],

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import cells
 
 import keras_floss
 from keras_floss.callbacks import Preflossing
@@ -13,7 +14,9 @@ from keras_floss.callbacks import Preflossing
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((8, 12, 2)).astype("float32")
 Y = RNG.standard_normal((8, 1)).astype("float32")
-KINDS = pytest.mark.parametrize("wrapped", [True, False], ids=["FlossingModel", "plain"])
+KINDS = pytest.mark.parametrize(
+    "wrapped", cells({"FlossingModel": True, "plain": False}, always=["FlossingModel"])
+)
 
 
 def make_model(wrapped):
@@ -109,6 +112,7 @@ class OwnOptimizer(keras.Model):
         return {"loss": loss}
 
 
+@pytest.mark.slow
 def test_a_model_with_an_optimizer_of_its_own(tmp_path):
     def make():
         keras.utils.set_random_seed(0)
@@ -125,6 +129,7 @@ def test_a_model_with_an_optimizer_of_its_own(tmp_path):
     assert preflossing.history is None
 
 
+@pytest.mark.slow
 def test_a_torn_weights_file_is_made_good_by_a_double_checkpoint(killed):
     """As the README says."""
     folder, _ = killed(True, double_checkpoint=True)

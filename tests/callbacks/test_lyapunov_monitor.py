@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import SLOW
 
 import keras_floss
 from keras_floss import Flossing
@@ -199,6 +200,7 @@ def test_a_sequence_too_short_to_be_counted_is_left_out():
     assert_exponents(values, exponents, 0.0)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_task_alone_in_joint_flossing():
     plain, joint = make_model(), make_model(wrapped=True, strength=100.0)
     expected, values = look(plain), look(joint)
@@ -249,6 +251,7 @@ def test_it_looks_at_these_times_only(every, execution, times):
         assert history["lambda_1"] == [looks[i] for i in newest]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_counting():
     model = make_model()
     fit(model, epochs=1)
@@ -261,6 +264,7 @@ def test_a_resumed_run_goes_on_counting():
     assert updates.history["time"] == [5, 8, 12]
 
 
+@pytest.mark.slow
 def test_the_first_look_is_after_preflossing():
     model, seen = make_model(), Snapshots()
     before = model.get_weights()
@@ -448,12 +452,12 @@ def expected():
 @pytest.mark.parametrize(
     ("data", "number", "weights"),
     [
-        (X, 4, None),
+        pytest.param(X, 4, None, marks=SLOW),
         ((tf.constant(X), Y), 4, np.ones(10)),
-        ((X, Y, WEIGHTS), 4, WEIGHTS),
+        pytest.param((X, Y, WEIGHTS), 4, WEIGHTS, marks=SLOW),
         (dataset(X, Y), 4, np.ones(10)),
         (dataset(X, Y, WEIGHTS).repeat(), 16, WEIGHTS),
-        (tf.data.Dataset.from_tensor_slices(X).batch(5), 16, None),
+        pytest.param(tf.data.Dataset.from_tensor_slices(X).batch(5), 16, None, marks=SLOW),
         (Batches(), 16, WEIGHTS),
     ],
     ids=["x", "x y", "x y w", "dataset", "endless", "xs", "PyDataset"],

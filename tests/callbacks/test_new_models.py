@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from cells import cells
 
 import keras_floss
 from keras_floss import Flossing
@@ -42,7 +43,9 @@ def assert_equal(ours, theirs):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-@KINDS
+@pytest.mark.parametrize(
+    "wrapped", cells({"FlossingModel": True, "plain": False}, always=["plain"])
+)
 def test_preflossing_flosses_the_model_of_every_fold(wrapped):
     preflossing = Preflossing(X, steps=3, **FLOSSING)
     first, second = make_model(wrapped), make_model(wrapped)
@@ -87,6 +90,7 @@ def test_flossing_during_training_begins_anew(make, wrapped):
         assert callback.looks["time"] == [4, 8]
 
 
+@pytest.mark.slow
 def test_the_monitor_begins_anew():
     monitor = LyapunovMonitor(X, every=4, flossing=Flossing(k=1))
     histories = []
@@ -97,6 +101,7 @@ def test_the_monitor_begins_anew():
     assert histories[0]["lambda_1"] == histories[1]["lambda_1"]
 
 
+@pytest.mark.slow
 def test_an_optimizer_given_as_an_object_serves_every_model():
     optimizer = keras.optimizers.Adam(0.01)
     settings = {"optimizer": optimizer, **FLOSSING}
@@ -113,6 +118,7 @@ def test_an_optimizer_given_as_an_object_serves_every_model():
     assert int(optimizer.iterations) == 6
 
 
+@pytest.mark.slow
 def test_an_optimizer_that_served_elsewhere_is_left_alone():
     optimizer, task = keras.optimizers.Adam(0.01), make_model(False)
     task.compile(optimizer, "mse", jit_compile=False)

@@ -81,6 +81,7 @@ def test_the_weights_move_at_these_updates_only():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_later_epoch_goes_on_counting():
     whole = make_model()
     assert fit(whole, Updates(every=4, times=2)) == [4, 8]

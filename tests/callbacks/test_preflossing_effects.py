@@ -39,6 +39,7 @@ def test_flossing_alone_changes_all_weights_of_the_lstm_and_no_others():
     assert moved == lstm
 
 
+@pytest.mark.slow
 def test_a_classifier_trains_after_it():
     model = classifier()
     model.compile(keras.optimizers.Adam(0.05), "binary_crossentropy")
@@ -49,7 +50,9 @@ def test_a_classifier_trains_after_it():
     assert losses[-1] < 0.5 * losses[0]
 
 
-@pytest.mark.parametrize("gain", [0.4, 3.0], ids=["vanishing", "chaotic"])
+@pytest.mark.parametrize(
+    "gain", [0.4, pytest.param(3.0, marks=pytest.mark.slow)], ids=["vanishing", "chaotic"]
+)
 def test_the_largest_exponent_comes_nearer_to_zero(gain):
     keras.utils.set_random_seed(2)
     x = 0.1 * np.random.default_rng(0).normal(size=(8, 20, 1)).astype("float32")

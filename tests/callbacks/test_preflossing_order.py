@@ -5,6 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
+from cells import SLOW
 
 from keras_floss import FlossingModel
 from keras_floss.callbacks import Preflossing
@@ -76,7 +77,11 @@ def fit(model, *callbacks, **kwargs):
 
 @pytest.mark.parametrize(
     ("make", "preflossing_first"),
-    [(flossing, True), (functional, False), (sequential, True)],
+    [
+        (flossing, True),
+        pytest.param(functional, False, marks=SLOW),
+        pytest.param(sequential, True, marks=SLOW),
+    ],
 )
 def test_the_first_update_finds_flossed_weights(make, preflossing_first):
     preflossing, first = Preflossing(X, **SETTINGS), FirstWeights()
@@ -116,7 +121,9 @@ def test_it_flosses_once_only():
 
 
 @pytest.mark.parametrize(
-    "optimizer", ["sgd", keras.optimizers.SGD()], ids=["name", "object"]
+    "optimizer",
+    [pytest.param("sgd", marks=SLOW), keras.optimizers.SGD()],
+    ids=["name", "object"],
 )
 def test_a_plain_model_takes_an_optimizer_by_argument(optimizer):
     first = FirstWeights()

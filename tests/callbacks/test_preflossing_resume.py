@@ -50,6 +50,7 @@ class KillInEpoch(keras.callbacks.Callback):
             raise Killed
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_without_flossing_again(tmp_path):
     whole = make_model()
     assert fit(whole, tmp_path / "whole").history is not None

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import SLOW
 from reference import make_inputs
 
 from keras_floss import gradient_norms, lyapunov_exponents
@@ -74,7 +75,7 @@ def norms_of(gradients):
     ("kind", "options"),
     [
         ("SimpleRNN", {}),
-        ("GRU", {"return_sequences": True}),
+        pytest.param("GRU", {"return_sequences": True}, marks=SLOW),
         ("LSTM", {"return_sequences": True}),
         ("LSTM", {"return_state": True}),
         ("stacked", {"return_sequences": True}),
@@ -158,7 +159,9 @@ def two_layers():
     return {"functional": functional, "subclassed": subclassed}, (x, y), gradients, kernels
 
 
-@pytest.mark.parametrize("form", ["functional", "subclassed"])
+@pytest.mark.parametrize(
+    "form", [pytest.param("functional", marks=pytest.mark.slow), "subclassed"]
+)
 def test_both_layers_of_a_model_of_the_users_own(two_layers, form):
     models, data, gradients, kernels = two_layers
     found = gradient_norms(models[form], *data)

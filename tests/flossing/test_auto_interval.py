@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 from reference import pretend_gpu
 
 import keras_floss
@@ -85,7 +86,7 @@ def test_grows_where_the_spectrum_is_narrow(jit_compile):
     assert_within_a_percent(found, passes(model, Interval(1), 1, jit_compile))
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", cells(MODES, always=["graph"]))
 def test_a_frame_that_degenerates_is_noticed_and_the_pass_repeated(jit_compile):
     model, interval = make(wide()), Interval("auto")
     # As if the network had been a narrow one up to now.
@@ -128,6 +129,7 @@ def test_right_for_the_layers_of_keras(kind):
     assert_within_a_percent(found, passes(model, Interval(1), k=12))
 
 
+@pytest.mark.slow
 def test_float64_bears_longer_intervals():
     single, double = Interval("auto"), Interval("auto")
     _, _, short, _ = passes(make(wide()), single, len(INTERVALS))
@@ -138,6 +140,7 @@ def test_float64_bears_longer_intervals():
     assert_within_a_percent(found, wanted)
 
 
+@pytest.mark.slow
 def test_products_of_rounded_factors_bear_shorter_intervals_only(monkeypatch):
     _, _, full, _ = passes(make(narrow()), Interval("auto"), len(INTERVALS))
     pretend_gpu(monkeypatch, compute_capability=(8, 0))
@@ -167,7 +170,7 @@ def test_masked_sequences():
     assert_within_a_percent(found, passes(model, Interval(1), x=padded))
 
 
-@pytest.mark.parametrize("how", ["graph", "xla", "eager"])
+@pytest.mark.parametrize("how", cells(["graph", "xla", "eager"], always=["graph"]))
 def test_floss_logs_the_interval(how):
     steps = 3 if how == "eager" else 8
     losses = {}
@@ -188,6 +191,7 @@ def test_floss_logs_the_interval(how):
     assert history["qr_interval"] == [INTERVALS[min(steps, len(INTERVALS) - 1)]]
 
 
+@pytest.mark.slow
 def test_callbacks_and_joint_flossing_take_it():
     callbacks = [
         Preflossing(X, steps=8, verbose=0),

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import cells
 from reference import FEATURES, make_inputs
 
 from keras_floss import Flossing, FlossingModel, gradient_norms
@@ -76,8 +77,14 @@ LOOKS = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize(
+    ("look", "change"),
+    cells(
+        [*LOOKS],
+        [*CHANGES],
+        always=["floss-activation", "spectrum-direction", "gradients-layer before"],
+    ),
+)
 def test_a_changed_model(look, change):
     look, change = LOOKS[look], CHANGES[change]
     model, fresh = make_model(), make_model()
@@ -135,6 +142,7 @@ def test_a_monitor_sees_a_changed_activation():
     assert watched(change_first=False) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_callback_sees_a_changed_activation():
     def flossed(change_first):
         model = make_model(keras.Model)
@@ -150,6 +158,7 @@ def test_a_callback_sees_a_changed_activation():
     assert flossed(True) == pytest.approx(flossed(False), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_seeds_share_a_program():
     model = make_model()
     model.flossing_optimizer.learning_rate = 0.0
@@ -225,6 +234,7 @@ def test_what_was_flossed_goes():
     assert [reference() for reference in references] == [None] * 4
 
 
+@pytest.mark.slow
 def test_threads_have_the_frames_of_their_seeds():
     model = make_model()
     expected = {seed: model.lyapunov_spectrum(X, seed=seed)["memory"] for seed in (1, 2)}
@@ -245,6 +255,7 @@ def test_threads_have_the_frames_of_their_seeds():
     assert not failures
 
 
+@pytest.mark.slow
 def test_eagerly_run_functions_answer_too():
     model = make_model()
     expected = norms(model), model.lyapunov_spectrum(X[:1])["memory"]

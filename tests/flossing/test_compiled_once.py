@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import SLOW, cells
 from reference import FEATURES, make_inputs, make_layer
 
 from keras_floss import FlossingModel, lyapunov_exponents
@@ -21,8 +22,14 @@ def is_compiled_once(call):
     return min(seconds[1:]) < seconds[0] / 10
 
 
-@pytest.mark.parametrize("kind", ["SimpleRNN", "LSTM"])
-@pytest.mark.parametrize("shape", [(1, 8), (None, 8), (1, None)], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    cells(
+        {"(1, 8)": [1, 8], "(None, 8)": [None, 8], "(1, None)": [1, None]},
+        ["SimpleRNN", "LSTM"],
+        always=["(None, 8)-SimpleRNN"],
+    ),
+)
 def test_exponents_of_changing_weights(kind, shape):
     layer = make_layer(kind)
 
@@ -45,7 +52,9 @@ def test_exponents_of_changing_weights(kind, shape):
     assert is_compiled_once(call)
 
 
-@pytest.mark.parametrize(("batch_size", "qr_interval"), [(1, "auto"), (2, 1)])
+@pytest.mark.parametrize(
+    ("batch_size", "qr_interval"), [(1, "auto"), pytest.param(2, 1, marks=SLOW)]
+)
 def test_flossing_steps(batch_size, qr_interval):
     inputs = keras.Input((None, FEATURES))
     states = keras.layers.SimpleRNN(6, return_sequences=True)(inputs)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 
 import keras_floss
 from keras_floss import Flossing, FlossingModel
@@ -48,11 +49,11 @@ def dead(how, **settings):
     return model
 
 
-deaths = pytest.mark.parametrize("how", DEATHS)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
-@deaths
+@pytest.mark.parametrize(
+    ("how", "jit_compile"), cells([*DEATHS], MODES, always=["*-graph", "zero-xla"])
+)
 def test_ten_steps_without_a_direction_are_an_error_that_says_so(how, jit_compile):
     model = dead(how, jit_compile=jit_compile)
     before = model.get_weights()
@@ -104,6 +105,7 @@ def two_layers():
     return model
 
 
+@pytest.mark.slow
 def test_of_two_layers_the_dead_one_is_named():
     model = two_layers()
     layer = model.model.get_layer("upper")
@@ -116,6 +118,7 @@ def test_of_two_layers_the_dead_one_is_named():
     assert history["flossing_skipped"] == [1]
 
 
+@pytest.mark.slow
 def test_a_shared_layer_of_which_one_call_is_dead():
     inputs = keras.Input((TIME, 2))
     rnn = keras.layers.SimpleRNN(3, name="rnn")

@@ -151,7 +151,7 @@ def test_a_network_that_needs_nothing_keeps_its_weights():
     ("data", "options"),
     [
         ((X, X), {"brake": False}),
-        (X, {}),
+        pytest.param(X, {}, marks=pytest.mark.slow),
         ((X,), {}),
     ],
     ids=["off", "inputs", "a tuple of inputs"],
@@ -171,6 +171,7 @@ def test_gated_layers_are_flossed_without_a_look():
     assert model.floss((X, X), 4, tolerance=1.0, verbose=0).ended == "flossed"
 
 
+@pytest.mark.slow
 def test_it_is_printed_unless_verbose_is_0(capsys):
     model = simple_rnn()
     history = model.floss(X, 20, tolerance=9.0, verbose=2)

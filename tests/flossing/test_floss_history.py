@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from cells import SLOW, cells
 
 from keras_floss import FlossingModel, lyapunov_exponents
 
@@ -82,7 +83,10 @@ def test_keys_of_several_layers_are_prefixed(deep):
 
 # The default warm-up is 10 + ceil(window/10), but at most half of the window.
 @pytest.mark.parametrize(
-    ("window", "warmup"), [(None, 14), (31, 14), (30, 13), (12, 6), (7, 3)]
+    ("window", "warmup"),
+    cells(
+        [(None, 14), (31, 14), (30, 13), (12, 6), (7, 3)], always=["None-14", "12-6", "7-3"]
+    ),
 )
 def test_first_loss_is_that_of_the_exponents_on_the_window(model, window, warmup):
     expected = expected_loss(model.model.layers[1], X[:, :window], k=2, warmup=warmup)
@@ -95,7 +99,7 @@ def test_first_loss_is_that_of_the_exponents_on_the_window(model, window, warmup
     [
         {"k": None, "warmup": 0},
         {"k": 3, "warmup": 5, "qr_interval": 3},
-        {"k": 2, "warmup": 0, "target": -0.4},
+        pytest.param({"k": 2, "warmup": 0, "target": -0.4}, marks=SLOW),
         {"k": 2, "warmup": 0, "target": [0.2, -0.3]},
         {"k": 2, "warmup": 0, "seed": 7},
     ],
@@ -127,6 +131,7 @@ def test_k_by_layer(deep):
     assert history["second/lambda_1"] == history["second/lambda_k"]
 
 
+@pytest.mark.slow
 def test_a_layer_that_k_does_not_name_gets_all_its_exponents(deep):
     spectrum = deep.lyapunov_spectrum(X[:2], k={"first": 1}, window=6)
     assert {name: a.shape for name, a in spectrum.items()} == {
@@ -146,7 +151,7 @@ def test_the_same_seed_is_the_same_pass(model):
     assert runs[0] != runs[2]
 
 
-@pytest.mark.parametrize("target", [0.0, -0.5])
+@pytest.mark.parametrize("target", [pytest.param(0.0, marks=pytest.mark.slow), -0.5])
 def test_flossing_brings_the_exponents_to_the_target(target):
     keras.utils.set_random_seed(0)
     model = FlossingModel(one_layer())

@@ -79,6 +79,7 @@ def test_all_recurrent_layers_move_unless_named():
     assert chosen(model, [second, "first"]) == {"first", "second"}
 
 
+@pytest.mark.slow
 def test_the_directions_of_a_bidirectional_have_names():
     model = bidirectional()
     both = model.model.get_layer("both")
@@ -99,6 +100,7 @@ class Block(keras.layers.Layer):
         return self.rnn(x)
 
 
+@pytest.mark.slow
 def test_repeated_names_are_told_apart_by_their_paths():
     inputs = keras.Input((8, 2))
     low, high = Block("low"), Block("high")
@@ -133,6 +135,7 @@ def test_frozen_layers_stay():
     assert moved(model, X) == paths(second)
 
 
+@pytest.mark.slow
 def test_freezing_after_flossing_needs_no_new_compile():
     model = two_layers()
     first, second = model.model.layers[1:3]

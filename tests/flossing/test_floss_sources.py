@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import cells
 
 import keras_floss
 from keras_floss import FlossingModel, lyapunov_exponents
@@ -87,7 +88,13 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    "source",
+    cells(
+        [*SOURCES],
+        always=["array", "tensor", "(x, y*)", "dataset", "PyDataset", "generator"],
+    ),
+)
 def test_every_source_gives_the_loss_of_its_sequences(model, source):
     expected = each_loss(model).mean()
     # A batch has all sequences and nothing moves: each step gives the same. Two float32
@@ -144,7 +151,10 @@ def test_each_pass_has_every_sequence_once_in_a_new_order(model, source):
     assert not all(np.array_equal(found[0], one_pass) for one_pass in found[1:])
 
 
-@pytest.mark.parametrize("source", ["array", "dataset", "PyDataset", "generator"])
+@pytest.mark.parametrize(
+    "source",
+    cells(["array", "dataset", "PyDataset", "generator"], always=["array", "PyDataset"]),
+)
 def test_a_subclass_is_built_by_its_first_data(source):
     class Own(FlossingModel):
         def __init__(self):

@@ -33,7 +33,9 @@ def mean_exponents(model, **options):
     return np.mean(lyapunov_exponents(model.model.layers[-1], X, **options), axis=0)
 
 
-@pytest.mark.parametrize(("k", "xla"), [(6, False), (2, True)])
+@pytest.mark.parametrize(
+    ("k", "xla"), [(6, False), pytest.param(2, True, marks=pytest.mark.slow)]
+)
 def test_an_lstm_is_flossed_as_it_is_read(k, xla):
     model = make_model(keras.layers.LSTM(6, name="lstm"), xla)
     before = mean_exponents(model, k=k, of="output", warmup=2)
@@ -79,6 +81,7 @@ def test_more_exponents_than_the_output_has_variables():
         Flossing(of="c")
 
 
+@pytest.mark.slow
 def test_a_target_for_each_exponent_of_the_output():
     model = make_model(keras.layers.LSTM(4), False)
     flossing = Flossing(k=None, of="output", target=[0.0, 0.0, -0.1, -0.1])

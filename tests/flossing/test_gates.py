@@ -43,7 +43,13 @@ class Undo(keras.callbacks.Callback):
 REMEMBER = np.log(1 + 28 * np.array([1, 3, 5, 7]) / 8)
 
 
-@pytest.mark.parametrize("kind", [keras.layers.LSTM, keras_floss.layers.HDetachLSTM])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        keras.layers.LSTM,
+        pytest.param(keras_floss.layers.HDetachLSTM, marks=pytest.mark.slow),
+    ],
+)
 def test_half_of_the_units_of_an_lstm_forget_and_let_in_slowly(kind):
     i, f, c, o = biases(kind(8)).reshape(4, 8)
     np.testing.assert_allclose(f, [*REMEMBER, 1, 1, 1, 1], rtol=1e-6)
@@ -51,7 +57,7 @@ def test_half_of_the_units_of_an_lstm_forget_and_let_in_slowly(kind):
     np.testing.assert_array_equal([c, o], 0)
 
 
-@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("reset_after", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_half_of_the_units_of_a_gru_keep_what_they_have(reset_after):
     bias = biases(keras.layers.GRU(8, reset_after=reset_after)).reshape(-1, 8)
     np.testing.assert_allclose(bias[0], [*REMEMBER, 0, 0, 0, 0], rtol=1e-6)
@@ -72,8 +78,11 @@ def test_a_unit_that_was_opened_remembers_for_its_time():
     "layer",
     [
         keras.layers.LSTM(4, bias_initializer="ones"),
-        keras.layers.GRU(4, bias_initializer=keras_floss.initializers.Chrono(4, 30)),
-        keras.layers.LSTM(4, use_bias=False),
+        pytest.param(
+            keras.layers.GRU(4, bias_initializer=keras_floss.initializers.Chrono(4, 30)),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(keras.layers.LSTM(4, use_bias=False), marks=pytest.mark.slow),
         keras.layers.SimpleRNN(4),
     ],
     ids=["biases of the user", "chrono", "no bias", "no gates"],

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 
 import keras_floss
 
@@ -36,19 +37,22 @@ def flossed(jit_compile, steps=4, **settings):
     return model.floss(X, steps=steps, **settings).history["flossing_loss"]
 
 
-@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("jit_compile", cells(MODES, always=["graph"]))
 def test_noise_is_another_at_each_flossing_step_and_that_of_the_seed(jit_compile):
     losses = flossed(jit_compile)
     assert len(set(np.round(losses, 3))) == 4
     np.testing.assert_allclose(flossed(jit_compile), losses, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_pass_that_is_repeated_with_a_shorter_interval_has_the_same_noise():
     fixed, auto = flossed(False, steps=6), flossed(False, steps=6, qr_interval="auto")
     np.testing.assert_allclose(auto, fixed, rtol=1e-3)
 
 
-@pytest.mark.parametrize("way", ["joint", "regularizer"])
+@pytest.mark.parametrize(
+    "way", [pytest.param("joint", marks=pytest.mark.slow), "regularizer"]
+)
 def test_noise_is_another_at_each_training_step(way):
     if way == "joint":
         model = keras_floss.FlossingModel(make_model(), strength=1.0)

@@ -93,7 +93,10 @@ def test_weights_that_are_not_finite_are_left_alone():
     assert_equal(model.get_weights(), weights)
 
 
-@pytest.mark.parametrize(("bad", "good"), [("left", "right"), ("right", "left")])
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [pytest.param("left", "right", marks=pytest.mark.slow), ("right", "left")],
+)
 def test_of_several_layers_the_bad_one_is_named(bad, good):
     model = two_inputs()
     before = values(model)

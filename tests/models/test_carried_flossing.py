@@ -61,7 +61,11 @@ def test_keywords_override_field_by_field():
 
 @pytest.mark.parametrize(
     ("given", "exponents"),
-    [({}, [2]), ({"flossing": OTHER}, [1]), ({"flossing": OTHER, "k": 3}, [3])],
+    [
+        ({}, [2]),
+        pytest.param({"flossing": OTHER}, [1], marks=pytest.mark.slow),
+        ({"flossing": OTHER, "k": 3}, [3]),
+    ],
     ids=str,
 )
 def test_floss_takes_that_of_the_model_and_overrides_it(given, exponents):

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import cells
 
 from keras_floss import FlossingModel
 
@@ -92,8 +93,14 @@ def fitted(model):
     return model
 
 
-@pytest.mark.parametrize("state", ["new", "fitted"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("form", "state"),
+    cells(
+        [*FORMS],
+        ["new", "fitted"],
+        always=["model-*", "sub*-fitted", "more_than_the_model-fitted"],
+    ),
+)
 def test_the_exported_model_answers_as_the_model(form, state, tmp_path):
     model = FORMS[form]()
     if state == "fitted":
@@ -167,7 +174,9 @@ def test_the_lite_model_answers_as_the_model(form, inputs, way, tmp_path):
     np.testing.assert_allclose(answer, model(inputs), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", cells([*FORMS], always=["model", "subclass_with_call", "more_than_the_model"])
+)
 def test_an_archive_has_the_endpoints_that_are_added(form, tmp_path):
     model = FORMS[form]()
     archive = keras.export.ExportArchive()
@@ -187,8 +196,25 @@ def pickled(model):
     return pickle.loads(pickle.dumps(model))
 
 
-@pytest.mark.parametrize("way", [keras.models.clone_model, to_json, copy.deepcopy, pickled])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("form", "way"),
+    cells(
+        [*FORMS],
+        {
+            "clone_model": keras.models.clone_model,
+            "to_json": to_json,
+            "deepcopy": copy.deepcopy,
+            "pickled": pickled,
+        },
+        always=[
+            "model-*",
+            "more_than_the_model-clone_model",
+            "more_than_the_model-deepcopy",
+            "subclass_with_call-to_json",
+            "subclass_called_within-pickled",
+        ],
+    ),
+)
 def test_copies_answer_as_the_model(form, way):
     model = FORMS[form]()
     fitted(model)

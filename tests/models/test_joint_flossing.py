@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cells import MODES, cells
 
 from keras_floss import Flossing, FlossingModel, lyapunov_exponents
 
@@ -91,6 +92,7 @@ def test_a_step_is_that_of_the_task_and_that_of_the_penalty(jit_compile):
     assert logs["loss"] == pytest.approx(task + STRENGTH * loss, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_eagerly_too():
     model = make(run_eagerly=True)
     assert_step_of_both(model, model.model.get_layer("rnn"))
@@ -146,6 +148,7 @@ def test_logs_of_training_and_none_of_validation():
     assert scores == {"loss": pytest.approx(error, rel=1e-4)}
 
 
+@pytest.mark.slow
 def test_metrics_of_the_task_are_evaluated_in_order():
     model = make(metrics=["mae"])
     model.fit(X, Y, verbose=0)
@@ -164,6 +167,7 @@ def test_weights_go_between_it_and_the_plain_model():
     assert_close(other(X), joint(X), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_loaded_model_has_strength_and_settings(tmp_path):
     model = make(0.1)
     model.strength.assign(STRENGTH)
@@ -187,6 +191,7 @@ class LargeBreaks(keras.layers.Layer):
         return x if training else tf.where(x > 100, np.nan, x)
 
 
+@pytest.mark.slow
 def test_a_penalty_that_is_not_finite_is_left_out_and_counted():
     large = np.concatenate([0 * X[:1] + 200, X[1:]])
     joint, alone = make(middle=LargeBreaks()), plain(LargeBreaks())
@@ -212,6 +217,7 @@ def half_precision():
     keras.config.set_dtype_policy(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("half_precision")
 def test_half_precision_trains_with_a_scaled_loss():
     model = make(10.0, optimizer=keras.optimizers.SGD(0.01))
@@ -245,6 +251,7 @@ class OwnTrainStep(FlossingModel):
         return {"loss": loss}
 
 
+@pytest.mark.slow
 def test_a_subclass_with_its_own_call():
     model = compiled(OwnCall())
     model(X)
@@ -252,7 +259,7 @@ def test_a_subclass_with_its_own_call():
     assert_step_of_both(model, model.rnn)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "XLA"])
+@pytest.mark.parametrize("jit_compile", cells(MODES, always=["graph"]))
 def test_a_subclass_with_its_own_train_step(jit_compile):
     model = OwnTrainStep(*tensors(), strength=STRENGTH, flossing=FLOSSING)
     compiled(model, jit_compile)

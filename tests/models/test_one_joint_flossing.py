@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from cells import cells
 
 from keras_floss import Flossing, FlossingModel, LyapunovRegularizer
 
@@ -73,7 +74,7 @@ def step(model, jit_compile):
     ],
     indirect=["dtype"],
 )
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", cells([*NETWORKS], always=["LSTM"]))
 def test_the_term_and_its_gradients_are_the_same(network, dtype, jit_compile):
     make, build = NETWORKS[network]
     carrier = FlossingModel(*build(make()), flossing=FLOSSING, strength=0.5)

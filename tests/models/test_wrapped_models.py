@@ -98,6 +98,7 @@ def test_a_step_of_the_models_own_is_refused_not_dropped(make, name):
         assert way_out in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_ways_out_of_a_refusal_train_by_the_models_own_step():
     class Mine(FlossingModel):
         def __init__(self):
