@@ -12,6 +12,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from cells import SLOW
 
 from keras_floss import Flossing, plots
 from keras_floss.experiments import Configuration
@@ -219,6 +220,7 @@ def test_a_run_repeats_itself_and_arms_start_alike():
     assert np.any(first.spectra["initial"] != first.spectra["flossed"])
 
 
+@pytest.mark.slow
 def test_periodic_flosses_before_and_during():
     during = {"updates": 100, "flossing_every": 40, "flossing_times": 2}
     result = run(Configuration.of(**{**SMALL, **during}, flossing="periodic"), verbose=0)
@@ -261,6 +263,7 @@ def test_demo_without_matplotlib_says_so_before_it_works(monkeypatch, capsys):
         plots.figure()
 
 
+@pytest.mark.slow
 def test_demo_says_and_draws_what_it_did(monkeypatch, tmp_path, capsys):
     for name, value in (("DELAY", 3), ("LENGTH", 24)):
         monkeypatch.setattr(f"keras_floss.experiments.demo.{name}", value)
@@ -410,12 +413,12 @@ def cut(path):
     [
         ("result.json", cut),
         ("result.json", lambda path: path.write_bytes(b"\xff\x00")),
-        ("result.json", lambda path: path.write_text("[]")),
-        ("result.json", lambda path: path.write_text("{}")),
+        pytest.param("result.json", lambda path: path.write_text("[]"), marks=SLOW),
+        pytest.param("result.json", lambda path: path.write_text("{}"), marks=SLOW),
         ("history.csv", cut),
         ("history.csv", lambda path: path.write_text(path.read_text()[:-3])),
         ("history.csv", lambda path: path.unlink()),
-        ("history.csv", lambda path: path.write_text("")),
+        pytest.param("history.csv", lambda path: path.write_text(""), marks=SLOW),
         ("model.weights.h5", cut),
     ],
 )

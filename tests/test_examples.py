@@ -14,6 +14,7 @@ import keras_floss
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
+ALWAYS = "README.md", "docs/getting-started.md"  # the other pages are slow
 SMALLER = [
     (r"steps=\d\d\d\b", "steps=3"),
     (r'"steps": \d+', '"steps": 3'),
@@ -65,7 +66,14 @@ def execute(code):
     return namespace
 
 
-@pytest.mark.parametrize("address", EXAMPLES)
+# What trains takes seconds: those of README and of the first steps do it by default.
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param(address, marks=pytest.mark.slow if ".fit(" in "".join(codes) else ())
+        for address, codes in EXAMPLES.items()
+    ],
+)
 def test_docstring_example(address):
     for code in EXAMPLES[address]:
         execute(code)
@@ -86,9 +94,10 @@ def pages():
         assert set(opened) <= {"", "python", "text", "bibtex"}, path
         if codes := examples(text):
             assert len(codes) == opened.count("python"), path
-            peers = pytest.mark.peers if "keras_tuner" in text else ()
             name = str(path.relative_to(ROOT))
-            yield pytest.param("\n".join(codes), id=name, marks=peers)
+            peers = pytest.mark.peers if "keras_tuner" in text else pytest.mark.slow
+            marks = () if name in ALWAYS else peers
+            yield pytest.param("\n".join(codes), id=name, marks=marks)
 
 
 @pytest.mark.parametrize("code", list(pages()))

@@ -61,7 +61,14 @@ def test_the_gate_that_is_meant_is_the_one_that_remembers(kind):
     np.testing.assert_allclose(new[-1], decayed, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [keras.layers.LSTM, HDetachLSTM, keras.layers.GRU])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(keras.layers.LSTM, marks=pytest.mark.slow),
+        HDetachLSTM,
+        keras.layers.GRU,
+    ],
+)
 def test_a_layer_is_saved_and_trains_on(kind, tmp_path):
     layer = layer_of(kind, units=4)
     model = keras.Sequential([keras.Input((None, 1)), layer])

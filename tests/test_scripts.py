@@ -10,8 +10,8 @@ import pytest
 
 FOLDER = pathlib.Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
-# A few seconds each; the others are for `pytest -m slow`.
-FAST = ("export_and_serve", "own_train_step")
+# Two seconds; the others are for `pytest -m slow`.
+FAST = ("own_train_step",)
 NEEDS = {"keras_tuner_search": "keras_tuner", "tensorboard_logs": "tensorboard"}
 
 

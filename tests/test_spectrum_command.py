@@ -9,6 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from cells import SLOW
 
 import keras_floss
 from keras_floss import Flossing, diagnose
@@ -191,6 +192,7 @@ def test_arrays_are_matched_by_name_in_whatever_order(structure, wrapped, tmp_pa
         np.testing.assert_allclose(found, right, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_arrays_without_names_are_taken_in_their_order(tmp_path, capsys):
     model, data = speech_and_aux("list")
     model.save(tmp_path / "m.keras")
@@ -298,7 +300,7 @@ def test_a_file_with_flipped_bits_is_named(kind, saved, tmp_path, capsys):
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.dtype}{value.shape}",
 )
-@pytest.mark.parametrize("suffix", ["npy", "npz"])
+@pytest.mark.parametrize("suffix", ["npy", pytest.param("npz", marks=SLOW)])
 def test_data_that_are_no_inputs_are_named(array, words, suffix, saved, tmp_path, capsys):
     file = tmp_path / f"x.{suffix}"
     np.save(file, array) if suffix == "npy" else np.savez(file, x=array)
@@ -313,7 +315,14 @@ def test_inputs_of_different_numbers_of_sequences_are_named(tmp_path, capsys):
     assert "'speech': 4, 'aux': 3" in line
 
 
-@pytest.mark.parametrize("flag", ["--k=-1", "--warmup=-1", "--sequences=-3", "--k=nan"])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--k=-1",
+        "--warmup=-1",
+        *(pytest.param(f, marks=SLOW) for f in ("--sequences=-3", "--k=nan")),
+    ],
+)
 def test_numbers_out_of_range_are_named(flag, saved, capsys):
     name = flag.strip("-").partition("=")[0]
     assert name in said(capsys, saved[0], "--data", saved[1], flag)
@@ -359,6 +368,7 @@ def test_what_a_model_cannot_be_called_on_is_said_in_a_line(tmp_path, capsys):
     assert "cannot be called" in line
 
 
+@pytest.mark.slow
 def test_a_batch_of_fixed_size_is_taken_whole(tmp_path, capsys):
     rnn = keras.layers.SimpleRNN(3, stateful=True)
     model = keras.Sequential([keras.Input(batch_shape=(6, 8, 1)), rnn])

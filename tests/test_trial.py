@@ -15,6 +15,7 @@ def trial(monkeypatch):
     return importlib.import_module("trial")
 
 
+@pytest.mark.slow
 def test_what_is_in_the_file_is_not_done_again(trial, tmp_path, monkeypatch, capsys):
     path = tmp_path / "results.csv"
 

@@ -110,6 +110,7 @@ def test_the_digits_are_permuted_and_their_parts_stay(digits):
             np.testing.assert_array_equal(labels, y)
 
 
+@pytest.mark.slow
 def test_a_network_can_be_trained_with_the_digits(digits):
     model = keras.Sequential([keras.layers.SimpleRNN(4), keras.layers.Dense(10)])
     model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
