@@ -296,7 +296,7 @@ def test_a_file_with_flipped_bits_is_named(kind, saved, tmp_path, capsys):
         (np.zeros(3), r"shape \(None, 30, 2\).*\(3,\)"),
         (np.zeros((3, TIME, 2, 2)), r"shape \(None, 30, 2\).*\(3, 30, 2, 2\)"),
         (np.full((3, TIME, 2), np.nan), "not finite"),
-        (np.full((3, TIME, 2), 1e300), "not finite"),
+        pytest.param(np.full((3, TIME, 2), 1e300), "not finite", marks=SLOW),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.dtype}{value.shape}",
 )

@@ -118,6 +118,7 @@ def test_a_look_takes_one_batch_whatever_an_execution_is():
     assert of.batches(callback.looks["flossing_loss"]) == [1]
 
 
+@pytest.mark.slow
 def test_looks_move_nothing():
     model, before, after = make_model(), Snapshots(), Snapshots()
     callback = adaptive(every=2, tolerance=NEVER)

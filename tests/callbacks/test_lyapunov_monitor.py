@@ -92,6 +92,7 @@ def assert_exponents(values, exponents, target, prefix=""):
     np.testing.assert_allclose(values[f"{prefix}flossing_loss"], loss, **CLOSE)
 
 
+@pytest.mark.slow
 def test_each_look_is_that_of_the_weights_at_its_time():
     model, seen = make_model(), Snapshots()
     settings = {"warmup": 1, "qr_interval": 2, "seed": 3}

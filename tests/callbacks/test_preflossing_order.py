@@ -140,6 +140,7 @@ def test_a_flossing_model_brings_its_own_optimizer():
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_built_yet():
     preflossing, first = Preflossing(X, **SETTINGS), FirstWeights()
     fit(unbuilt_sequential(), preflossing, first)

@@ -100,7 +100,7 @@ def test_fit_leaves_the_optimizer_to_a_training_step_of_ones_own():
     assert len(momenta) == 2  # of the Dense layer, and none of the recurrent one
 
 
-@pytest.mark.parametrize("source", ["array", "dataset"])
+@pytest.mark.parametrize("source", ["array", pytest.param("dataset", marks=SLOW)])
 def test_flossing_knows_the_shape_of_a_single_sequence(source):
     shapes = set()
 

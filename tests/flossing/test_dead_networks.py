@@ -49,8 +49,6 @@ def dead(how, **settings):
     return model
 
 
-
-
 @pytest.mark.parametrize(
     ("how", "jit_compile"), cells([*DEATHS], MODES, always=["*-graph", "zero-xla"])
 )
@@ -129,6 +127,7 @@ def test_a_shared_layer_of_which_one_call_is_dead():
     assert history["lost_directions"] == [1.5]
 
 
+@pytest.mark.slow
 def test_adaptive_flossing_does_not_rest_on_a_dead_network():
     model = dead("zero")
     adaptive = AdaptiveFlossing(X, every=1, **SETTINGS)

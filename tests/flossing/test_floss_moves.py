@@ -144,6 +144,7 @@ def test_freezing_after_flossing_needs_no_new_compile():
     assert moved(model, X) == paths(second)
 
 
+@pytest.mark.slow
 def test_a_frozen_kernel_stays():
     model = two_layers()
     cell = model.model.get_layer("first").cell

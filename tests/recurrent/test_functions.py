@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from cells import SLOW
+from cells import MODES, SLOW, cells
 from reference import compiled, make_inputs, make_layer, make_states
 
 from keras_floss import lyapunov_exponents, lyapunov_statistics
@@ -228,7 +228,7 @@ def test_inputs_with_no_features_are_a_number_of_steps():
         np.testing.assert_array_equal(henon_exponents(henon, steps), expected)
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("xla", cells(MODES, always=["graph"]))
 def test_a_number_of_steps_inside_a_graph(xla):
     function = tf.function(
         lambda s: henon_exponents(henon, start=s, qr_interval=4, warmup=2),

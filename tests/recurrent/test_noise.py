@@ -141,7 +141,7 @@ def test_whatever_is_drawn_is_the_same_for_all_tangents(kind):
         assert np.abs(stretch[0] - stretch[1]).min() > 1e-3  # each sequence its own
 
 
-@pytest.mark.parametrize("kind", cells([*DRAWS], always=["keras", "tf"]))
+@pytest.mark.parametrize("kind", cells([*DRAWS], always=["keras"]))
 def test_noise_has_its_distribution_and_is_fresh_at_each_step(kind):
     def step(state):
         return state + keras.ops.cast(DRAWS[kind](keras.ops.shape(state)), "float64")
@@ -340,7 +340,7 @@ def test_noise_that_is_drawn_once_and_kept_is_refused():
         lyapunov_exponents(rnn, make_inputs(1, 5))
 
 
-@pytest.mark.parametrize("xla", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("xla", cells(MODES, always=["graph"]))
 def test_a_gradient_of_the_users_own_goes_with_noise(xla):
     @tf.custom_gradient
     def spike(x):
