@@ -74,13 +74,22 @@ class Chrono(keras.initializers.RandomUniform):
                 "LSTM must have `unit_forget_bias=False`, else Keras asks for its bias in "
                 f"parts. Received: shape={shape}"
             )
-        remember = ops.log(super().__call__((units,), dtype))
-        zeros = ops.zeros_like(remember)
-        if shape == (4 * units,):  # i, f, c, o
-            return ops.concatenate([-remember, remember, zeros, zeros])
-        bias = ops.concatenate([remember, zeros, zeros])  # z, r, h
-        return bias if len(shape) == 1 else ops.stack([bias, ops.zeros_like(bias)])
+        return chrono_bias(ops.log(super().__call__((units,), dtype)), shape)
 
     def get_config(self) -> Config:
         seed = super().get_config()["seed"]
         return {"units": self.units, "max_delay": self.max_delay, "seed": seed}
+
+
+def chrono_bias(remember: tf.Tensor, shape: Shape) -> tf.Tensor:
+    """The bias of an LSTM or a GRU whose units remember for 1 + exp(`remember`) steps.
+
+    Args:
+        remember: `(units,)`.
+        shape: that of the bias, as of `Chrono`.
+    """
+    zeros = ops.zeros_like(remember)
+    if tuple(shape) == (4 * remember.shape[0],):  # i, f, c, o
+        return ops.concatenate([-remember, remember, zeros, zeros])
+    bias = ops.concatenate([remember, zeros, zeros])  # z, r, h
+    return bias if len(shape) == 1 else ops.stack([bias, ops.zeros_like(bias)])

@@ -130,10 +130,10 @@ class Flosser:
             history = StepHistory(program.layer_names)
             task = (x if isinstance(x, tuple) else first) if brake else None
             layers = flossed_layers(self.model, flossing)
+            window = _window(flossing, inputs_of(first))
             if total is not None:
-                window = _window(flossing, inputs_of(first))
                 history.opened = open_gates(layers, flossing.open_gates, window)
-            ending = self._ending(history, flossing, layers, first, task)
+            ending = self._ending(history, flossing, layers, window, task)
             settling = Settling(layers.values(), total, (total or steps) - steps)
             bar = [FlossingBar(history, verbose)] if verbose else []
             program.fit(
@@ -224,12 +224,11 @@ class Flosser:
         history: StepHistory,
         flossing: Flossing,
         layers: RecurrentLayers,
-        first: Any,
+        window: int,
         task: Any,
     ) -> Ending:
         """What ends a pass; it looks at a batch of the task, if that is not None."""
         cells = {name: CellMap(layer.cell, name) for name, layer in layers.items()}
-        window = _window(flossing, inputs_of(first))
         tolerances = {name: flossing.tolerance_of(x, window) for name, x in cells.items()}
         batch = None if task is None else task_batch(self.model, task)
         # Of a gated layer the units that are not flossed shall forget: that the gradient

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from keras_floss.initializers import chrono_bias
+
 
 def gated_units(cell: object) -> int:
     """The number of units that hold what they have by a gate; 0 for a cell without."""
@@ -37,22 +39,19 @@ def open_gates(
     """
     opened = {}
     for name, layer in layers.items():
-        number = round(share * gated_units(layer.cell))
+        units = gated_units(layer.cell)
+        number = round(share * units)
         bias = getattr(layer.cell, "bias", None)
         if not number or bias is None or not bias.trainable or delay < 2:
             continue
         value = np.array(bias.numpy())
-        # Those of a GRU may be two, which are added.
-        gates = value.reshape(-1, gated_units(layer.cell))
+        gates = value.reshape(-1, units)
         if not _as_keras_makes_it(gates, layer.cell):
             continue
         times = 1 + (delay - 2) * (np.arange(number) + 0.5) / number
-        remember = np.log(times)
-        if isinstance(layer.cell, keras.layers.LSTMCell):  # i, f, c, o
-            gates[0, :number], gates[1, :number] = -remember, remember
-        else:  # z, the share of the old state, r, h
-            gates[0, :number] = remember
-        bias.assign(gates.reshape(value.shape))
+        shape = (*value.shape[:-1], value.shape[-1] // units * number)
+        gates[:, :number] = np.reshape(chrono_bias(np.log(times), shape), (-1, number))
+        bias.assign(value)
         opened[name] = number
     return opened
 
