@@ -9,6 +9,8 @@ computed for all steps of a block at once, and while it is in the cache. Under X
 iteration costs nothing, it takes one step, and the rest is computed for all steps at once.
 """
 
+import abc
+
 import tensorflow as tf
 
 from keras_floss.utils.custom_gradient import custom_gradient
@@ -19,7 +21,7 @@ from keras_floss.utils.xla import compiled_by_xla
 LENGTHS = (8, 9, 10, 7, 11, 6, 12)
 
 
-class Equations:
+class Equations(abc.ABC):
     """The equations of a recurrent layer, forwards and backwards.
 
     A state is a tuple of tensors `(batch, units)`, the first of which is the output. The
@@ -38,10 +40,11 @@ class Equations:
         drive = tf.tensordot(inputs, weights[0], 1)
         return drive + weights[2] if len(weights) > 2 else drive
 
+    @abc.abstractmethod
     def step(self, state, drive, weights):
         """One step: `(new state, kept)`, of a drive `(batch, n)`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def slopes(self, before, kept, weights):
         """The derivatives of all steps, tensors `(..., units)`.
 
@@ -50,8 +53,8 @@ class Equations:
             kept: what the steps kept, tensors `(..., units)`.
             weights: the weights.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def adjoint(self, later, slopes, transposed):
         """One step of the adjoint: `(earlier, cotangents)`.
 
@@ -64,7 +67,6 @@ class Equations:
             earlier: the gradient in the state before the step.
             cotangents: a tuple of tensors for `gradients`, linear in `later`.
         """
-        raise NotImplementedError
 
     def gradients(self, before, slopes, cotangents, weights):
         """Gradients of a block, from what `adjoint` gave at each of its steps.
