@@ -52,13 +52,18 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     ),
     "tolerance": (
         "auto",
-        "flossing loss at which flossing ends; auto: 0.003, and less for an LSTM "
-        "or a GRU; 0: after the last step",
+        "flossing loss at which flossing ends; auto: 0.001, and for an LSTM or "
+        "a GRU as the window has it; 0: after the last step",
     ),
     "open_gates": (
         0.5,
         "share of the units of an LSTM or a GRU whose gates are opened before they are "
         "flossed",
+    ),
+    "input_drive": (
+        0.2,
+        "what the inputs add to the units of a layer with a tanh, at most, as a root mean "
+        "square: the kernel is scaled down to it before flossing; 0: it stays as it is",
     ),
 }
 

@@ -46,6 +46,7 @@ def test_settings_are_those_that_were_saved():
         "qr_interval": 1,
         "damping": 0.0,
         "open_gates": 0.0,
+        "input_drive": 0.0,
         "target": -0.1,
         "window": 10,
     }

@@ -11,8 +11,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from keras_floss.advice.verdict import verdict
-from keras_floss.flossing.ending import ARRIVES, NEARLY, not_needed
+from keras_floss.flossing.ending import ARRIVES, not_needed
 from keras_floss.flossing.flossing import Flossing
+from keras_floss.flossing.flossing_optimizer import NEARLY
 
 Recommendation: TypeAlias = Literal["floss", "not needed", "flossed", "dead"]
 Obstacle: TypeAlias = Literal[

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from keras_floss.flossing.ending import NEARLY
+from keras_floss.flossing.flossing_optimizer import NEARLY
 
 if TYPE_CHECKING:
     from keras_floss.advice.diagnosis import LayerDiagnosis

@@ -76,7 +76,7 @@ class Preflossing(FlossingCallback):
             callback is given to.
         batch_size, window, k, target, warmup, qr_interval: fields of `flossing`
             that are given one by one, and replace those of the object.
-        of, damping, tolerance, open_gates, layers, seed, memory_limit,
+        of, damping, tolerance, open_gates, input_drive, layers, seed, memory_limit,
             orthonormalization: further fields, likewise.
 
     Attributes:
@@ -126,6 +126,7 @@ class Preflossing(FlossingCallback):
         damping: float | Unset = UNSET,
         tolerance: float | Literal["auto"] | Unset = UNSET,
         open_gates: float | Unset = UNSET,
+        input_drive: float | Unset = UNSET,
         layers: Layers | None | Unset = UNSET,
         seed: int | None | Unset = UNSET,
         memory_limit: float | None | Unset = UNSET,
@@ -147,6 +148,7 @@ class Preflossing(FlossingCallback):
             damping=damping,
             tolerance=tolerance,
             open_gates=open_gates,
+            input_drive=input_drive,
             layers=layers,
             seed=seed,
             memory_limit=memory_limit,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 import keras
 import numpy as np
 
-from keras_floss.flossing.flossing_optimizer import STEPS
+from keras_floss.flossing.flossing_optimizer import NEARLY, STEPS
 from keras_floss.flossing.history import StepHistory
 from keras_floss.flossing.snapshot import Snapshot
 from keras_floss.utils.typing import Logs
@@ -22,12 +22,12 @@ from keras_floss.utils.typing import Logs
 # Flossed: the mean of so many losses in a row is under the tolerance.
 IN_A_ROW = 3
 # Not needed: so much of the task's gradient arrives at the first step before anything is
-# done, at such a flossing loss.
-ARRIVES, NEARLY = 0.05, 0.02
-# Enough: so many times as much of it arrives as there was, at such a loss and so soon.
-# Later, the layer was far from flossed at the beginning, and is to be flossed to the end.
+# done, where the layers are nearly flossed.
+ARRIVES = 0.05
+# Enough: so many times as much of it arrives as there was, at such a loss, where the layers
+# were nearly flossed at the beginning. Those that were far are to be flossed to the end.
 # (At 1 a copy over 80 steps ends at 0.95 to 0.97, at 4 at 0.97; past 20 the XOR is lost.)
-UNDIMINISHED, ALMOST, EARLY = 4.0, 0.004, 10
+UNDIMINISHED, ALMOST = 4.0, 0.004
 # Not converged: so many times the tolerance is left after the last step.
 FAR = 3.0
 
@@ -87,7 +87,7 @@ class Ending(keras.callbacks.Callback):
             return
         if len(losses) >= IN_A_ROW and self._under(1):
             self._end(Ended.FLOSSED, f"Flossed in {self._steps}: {self._loss}.")
-        elif self._arrives and self._history.epoch[-1] <= EARLY and losses[-1] <= ALMOST:
+        elif self._arrives and losses[0] < NEARLY and losses[-1] <= ALMOST:
             self._look(self._arrives())
 
     def on_train_end(self, logs: Logs | None = None) -> None:
@@ -137,6 +137,10 @@ class Ending(keras.callbacks.Callback):
         self._history.ended, self._history.message = reason.value, message
         for name, units in self._history.opened.items():
             self._history.message += f" The gates of {units} units of {name} were opened."
+        for name, factor in self._history.scaled.items():
+            self._history.message += (
+                f" The input kernel of {name} was scaled by {factor:.2g}."
+            )
         self.model.stop_training = True
 
     def _losses(self) -> list[float]:

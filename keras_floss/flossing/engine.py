@@ -16,12 +16,14 @@ import tensorflow as tf
 from keras_floss.flossing.arrival import arrival, task_batch
 from keras_floss.flossing.bar import FlossingBar
 from keras_floss.flossing.compilation import choose_jit_compile
+from keras_floss.flossing.drive import limit_drive
 from keras_floss.flossing.ending import Ending
 from keras_floss.flossing.flossing import Flossing
 from keras_floss.flossing.flossing_optimizer import (
     Settling,
     check_flossing_optimizer,
     default_optimizer,
+    suit,
 )
 from keras_floss.flossing.flossing_pass import RecurrentLayers, flossed_layers
 from keras_floss.flossing.gates import gated_units, open_gates
@@ -123,16 +125,22 @@ class Flosser:
         """
         check_positive_int("steps", steps)
         with self._lock:
+            layers = flossed_layers(self.model, flossing)
+            if self.settles:
+                suit(self.optimizer, any(gated_units(x.cell) for x in layers.values()))
             program, source, first = self._prepare(
                 x, start, flossing, self.model.steps_per_execution, steps
             )
             self.build_optimizer()
             history = StepHistory(program.layer_names)
             task = (x if isinstance(x, tuple) else first) if brake else None
-            layers = flossed_layers(self.model, flossing)
             window = _window(flossing, inputs_of(first))
             if total is not None:
                 history.opened = open_gates(layers, flossing.open_gates, window)
+            if total == steps and flossing.input_drive:  # not interrupted before
+                history.scaled = limit_drive(
+                    self.model, inputs_of(first), layers, flossing.input_drive
+                )
             ending = self._ending(history, flossing, layers, window, task)
             settling = Settling(layers.values(), total, (total or steps) - steps)
             bar = [FlossingBar(history, verbose)] if verbose else []
@@ -266,6 +274,7 @@ class Flosser:
             memory_limit=limit,
             tolerance="auto",
             open_gates=0.0,
+            input_drive=0.0,
         )
         key = (flossing, steps_per_execution, jit_compile)
         program = self._programs.get(key)

@@ -41,9 +41,10 @@ class Unset(enum.Enum):
 
 UNSET = Unset.UNSET
 
-# What "auto" comes to: the longest window, and the flossing loss of a flossed layer.
+# What "auto" comes to: the longest window, and the flossing loss of a flossed layer; of
+# one with gates at most.
 LONGEST = 100
-FLOSSED = 0.003
+FLOSSED, GATED = 0.001, 0.003
 
 # The defaults of the first version, for what it saved.
 FIRST_VERSION = {
@@ -54,6 +55,7 @@ FIRST_VERSION = {
     "damping": 0.0,
     "of": "state",
     "open_gates": 0.0,
+    "input_drive": 0.0,
 }
 
 
@@ -102,13 +104,17 @@ class Flossing:
             in the paper. Defaults to 0.5.
         tolerance: flossing loss of a layer under which it counts as flossed: where
             `steps` are a maximum flossing ends there, and at 0 never before them. Defaults
-            to `"auto"`: 0.003, and of an LSTM or a GRU `(2/window)²` if that is less, which
-            is an exponent of 2 over the window.
+            to `"auto"`: 0.001, and of an LSTM or a GRU `(2/window)²`, an exponent of 2 over
+            the window, but at most 0.003.
         open_gates: share of the units of an LSTM or a GRU whose gates are opened before the
             first step, so that they remember for up to `window` steps (chrono biases; see
             `initializers.Chrono`). It is done where the biases are as Keras makes them and
             the model has not been trained, and by none but flossing before training. 0: no
             gate is opened. Defaults to 0.5.
+        input_drive: root mean square, at most, of what the inputs add to the units of a
+            layer with a tanh (SimpleRNN, RateRNN). Before the first step, in flossing
+            before training, a larger input kernel is scaled down to it, since flossing does
+            badly where units saturate. 0: kernels are left as they are. Defaults to 0.2.
         layers: names of the recurrent layers to floss, or the layers. Defaults to None,
             all of them.
         seed: of the shuffling of arrays, of the frame to start from, and of the noise of
@@ -144,6 +150,7 @@ class Flossing:
     damping: float = 0.5
     tolerance: float | typing.Literal["auto"] = "auto"
     open_gates: float = 0.5
+    input_drive: float = 0.2
     layers: Layers | None = None
     seed: int | None = None
     memory_limit: float | None = None
@@ -183,6 +190,7 @@ class Flossing:
         check_seen(self.of, "auto")
         check_not_negative("damping", self.damping)
         check_probability("open_gates", self.open_gates)
+        check_not_negative("input_drive", self.input_drive)
         if self.tolerance != "auto":
             check_not_negative("tolerance", self.tolerance)
         settle_memory_limit(self.memory_limit)
@@ -238,7 +246,7 @@ class Flossing:
         """The loss under which a layer counts as flossed."""
         if self.tolerance != "auto":
             return self.tolerance
-        return min(FLOSSED, (2 / window) ** 2) if _gated(cell) else FLOSSED
+        return min(GATED, (2 / window) ** 2) if _gated(cell) else FLOSSED
 
     def warmup_of(self, time: int | tf.Tensor) -> int | tf.Tensor:
         """The number of warm-up steps in a window of `time` steps, int or tensor."""

@@ -4,7 +4,9 @@ import weakref
 from collections.abc import Iterable
 
 import keras
+import numpy as np
 
+from keras_floss.flossing.gates import gated_units
 from keras_floss.utils.typing import Logs, Optimizer
 
 # The optimisers of Keras that compute the weights from values of their own.
@@ -19,6 +21,11 @@ STEPS = 100
 # The learning rate of the default optimiser, that for an LSTM, whose exponents as Keras
 # makes it are near to zero from the beginning, and what is left of them at the end.
 RATE, LSTM_RATE, SETTLED = 0.03, 0.015, 0.02
+# A flossing loss under which a network is nearly flossed. One that is not when it begins
+# takes steps in proportion to the way that is left: so many times the rate at most, and
+# that down to such a loss. With a rate that is the same throughout it would go past zero,
+# and need twice the steps to come back.
+NEARLY, FASTER, BRAKED = 0.02, 3.0, 0.3
 
 # Model -> {id of an optimiser: (that optimiser, the one that flosses in its place)}.
 _of_model: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -34,8 +41,19 @@ def default_optimizer() -> keras.optimizers.Optimizer:
     return keras.optimizers.Lamb(RATE, global_clipnorm=0.1)
 
 
+def suit(optimizer: keras.optimizers.Optimizer, gated: bool) -> None:
+    """Sets the momentum of the default optimiser: less where no layer has gates.
+
+    With Keras's 0.9 the exponents of a RateRNN go past zero and come back twice.
+    """
+    optimizer.beta_1 = 0.9 if gated else 0.7
+
+
 class Settling(keras.callbacks.Callback):
-    """Has the learning rate of a flossing pass fall, so that the exponents settle.
+    """Sets the learning rate of a flossing pass, so that the exponents settle.
+
+    It falls with the steps; of layers that are far from flossed at first also with the root
+    of the flossing loss, the distance that is left. LSTM and GRU are nearly flossed.
 
     Args:
         layers: the recurrent layers that are flossed.
@@ -48,15 +66,27 @@ class Settling(keras.callbacks.Callback):
         self, layers: Iterable[keras.layers.RNN], steps: int | None, done: int = 0
     ) -> None:
         super().__init__()
-        lstm = any(isinstance(layer.cell, keras.layers.LSTMCell) for layer in layers)
+        cells = [layer.cell for layer in layers]
+        lstm = any(isinstance(cell, keras.layers.LSTMCell) for cell in cells)
         self._rate = keras.optimizers.schedules.CosineDecay(
             LSTM_RATE if lstm else RATE, steps or 1, SETTLED
         )
         self._done = 1 if steps is None else done
+        # Whether it is far from flossed at first; None: not known yet.
+        nearly = steps is None or any(map(gated_units, cells))
+        self._far = False if nearly else True if done else None
+        self._faster = 1.0
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        self.model.optimizer.learning_rate = float(self._rate(self._done))
+        self.model.optimizer.learning_rate = float(self._rate(self._done)) * self._faster
         self._done += self.model.steps_per_execution
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        loss = float((logs or {})["flossing_loss"])
+        if self._far is None:
+            self._far = loss >= NEARLY
+        if self._far and np.isfinite(loss):
+            self._faster = FASTER * min(1.0, (loss / BRAKED) ** 0.5)
 
 
 def check_flossing_optimizer(optimizer: Optimizer) -> keras.optimizers.Optimizer:

@@ -20,6 +20,7 @@ class StepHistory(keras.callbacks.History):
         ended: why the pass ended, in a word, and
         message: in a sentence; see `Ending`, which sets both.
         opened: `{layer name: number of units}` whose gates were opened; see `open_gates`.
+        scaled: `{layer name: by what its input kernel was multiplied}`; see `limit_drive`.
     """
 
     def __init__(self, layers: Iterable[str]) -> None:
@@ -29,6 +30,7 @@ class StepHistory(keras.callbacks.History):
         self.ended: str | None = None
         self.message = ""
         self.opened: dict[str, int] = {}
+        self.scaled: dict[str, float] = {}
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         logs = {name: float(value) for name, value in (logs or {}).items()}

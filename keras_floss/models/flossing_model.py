@@ -256,6 +256,7 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
         damping: float | Unset = UNSET,
         tolerance: float | Literal["auto"] | Unset = UNSET,
         open_gates: float | Unset = UNSET,
+        input_drive: float | Unset = UNSET,
         layers: Layers | None | Unset = UNSET,
         seed: int | None | Unset = UNSET,
         memory_limit: float | None | Unset = UNSET,
@@ -299,7 +300,7 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
             verbose: that of `fit`. Defaults to `"auto"`, a progress bar.
             batch_size, window, k, target, warmup, qr_interval: fields of `flossing`
                 that are given one by one, and replace those of the object.
-            of, damping, tolerance, open_gates, layers, seed, memory_limit,
+            of, damping, tolerance, open_gates, input_drive, layers, seed, memory_limit,
                 orthonormalization: further fields, likewise.
 
         Returns:
@@ -333,6 +334,7 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
             damping=damping,
             tolerance=tolerance,
             open_gates=open_gates,
+            input_drive=input_drive,
             layers=layers,
             seed=seed,
             memory_limit=memory_limit,
