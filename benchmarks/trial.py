@@ -12,8 +12,9 @@ trial can be stopped at any time and goes on where it was. The sets of runs, in 
 
 SimpleRNN, GRU and LSTM are those of `keras_floss.layers`, which have the weights,
 initialisers and outputs of Keras's (to 1e-6) and train faster on a CPU, under XLA, but for
-the long tasks, where `jit_compile` is Keras's default and a CPU has no XLA. Each run has a model of its own and one thread, so its seconds are those of a user with one
-core, compilation included. The score is that of sequences the model was not trained on.
+the long tasks, where `jit_compile` is Keras's default and a CPU has no XLA. Each run has a
+model of its own and one thread, so its seconds are those of a user with one core,
+compilation included. The score is that of sequences the model was not trained on.
 "Flossed" is measured when training begins, by `lyapunov_exponents` on unseen sequences,
 over 55 steps.
 

@@ -46,9 +46,10 @@ def limit_drive(
             continue
         value = np.array(kernel.numpy(), "float64")
         runs = recurrent_inputs(model, x, layers=[layer]).values()
-        drives = [(_valid(run.inputs, run.mask) @ value) ** 2 for run in runs]
-        drive = float(np.sqrt(np.mean(np.concatenate(drives))))
-        if drive > most:  # and not NaN
+        with np.errstate(all="ignore"):  # inputs may be anything
+            drives = [(_valid(run.inputs, run.mask) @ value) ** 2 for run in runs]
+            drive = float(np.sqrt(np.mean(np.concatenate(drives))))
+        if most < drive < np.inf:  # and not NaN
             scaled[name] = most / drive
             kernel.assign(scaled[name] * value)
     return scaled

@@ -9,7 +9,7 @@ hold.
 
 import enum
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import keras
 import numpy as np
@@ -57,7 +57,7 @@ class Ending(keras.callbacks.Callback):
     Args:
         history: the `StepHistory`, which comes before it.
         tolerances: `{layer name: flossing loss under which it is flossed}`.
-        variables: the variables that are flossed.
+        before: the `Snapshot` of the layers, to go back to where nothing need be done.
         arrives: a function that says how much of the task's gradient arrives at the first
             step. None: flossing does not look at the task.
     """
@@ -66,18 +66,14 @@ class Ending(keras.callbacks.Callback):
         self,
         history: StepHistory,
         tolerances: Mapping[str, float],
-        variables: Sequence[keras.Variable] = (),
+        before: Snapshot | None = None,
         arrives: Callable[[], float] | None = None,
     ) -> None:
         super().__init__()
         self._history = history
         self._tolerances = tolerances
-        self._variables = variables
+        self._before = before or Snapshot([])
         self._arrives = arrives
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        if self._arrives:
-            self._before = Snapshot(self._variables)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         losses = self._losses()
@@ -116,11 +112,12 @@ class Ending(keras.callbacks.Callback):
             )
 
     def _first_look(self, look: Callable[[], float], loss: float) -> None:
-        """Undoes the first step where nothing need be done."""
-        after = Snapshot(self._variables)
+        """Undoes the first step, and what was before it, where nothing need be done."""
+        after = self._before.now()
         self._before.restore()
         arrives = look()
         if not_needed(arrives, loss):
+            self._history.scaled = {}
             self._end(
                 Ended.NOT_NEEDED,
                 "Not flossed: the task's gradient arrives as it is. At the first time step "

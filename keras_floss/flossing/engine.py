@@ -29,7 +29,7 @@ from keras_floss.flossing.flossing_pass import RecurrentLayers, flossed_layers
 from keras_floss.flossing.gates import gated_units, open_gates
 from keras_floss.flossing.history import StepHistory
 from keras_floss.flossing.program import FlossingProgram
-from keras_floss.flossing.snapshot import moved
+from keras_floss.flossing.snapshot import Snapshot, moved
 from keras_floss.flossing.source import endless, from_batch, inputs_of, peek
 from keras_floss.flossing.task_watch import TaskWatch
 from keras_floss.flossing.update import iterations
@@ -135,22 +135,35 @@ class Flosser:
             history = StepHistory(program.layer_names)
             task = (x if isinstance(x, tuple) else first) if brake else None
             window = _window(flossing, inputs_of(first))
+            before, begun = Snapshot(moved(layers)), self.iterations
             if total is not None:
                 history.opened = open_gates(layers, flossing.open_gates, window)
-            if total == steps and flossing.input_drive:  # not interrupted before
+            trained = iterations(getattr(self.model, "optimizer", None))
+            if total == steps and flossing.input_drive and not trained:
                 history.scaled = limit_drive(
                     self.model, inputs_of(first), layers, flossing.input_drive
                 )
-            ending = self._ending(history, flossing, layers, window, task)
+            ending = self._ending(history, flossing, layers, before, window, task)
             settling = Settling(layers.values(), total, (total or steps) - steps)
             bar = [FlossingBar(history, verbose)] if verbose else []
-            program.fit(
-                source,
-                steps_per_epoch=steps,
-                shuffle=False,
-                verbose=0,
-                callbacks=[history, ending, *callbacks, *[settling] * self.settles, *bar],
-            )
+            try:
+                program.fit(
+                    source,
+                    steps_per_epoch=steps,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=[
+                        history,
+                        ending,
+                        *callbacks,
+                        *[settling] * self.settles,
+                        *bar,
+                    ],
+                )
+            except Exception:
+                if self.iterations == begun:  # no step was taken
+                    before.restore()
+                raise
             if verbose:
                 print(history.message)
         return history
@@ -232,6 +245,7 @@ class Flosser:
         history: StepHistory,
         flossing: Flossing,
         layers: RecurrentLayers,
+        before: Snapshot,
         window: int,
         task: Any,
     ) -> Ending:
@@ -246,7 +260,7 @@ class Flosser:
         return Ending(
             history,
             tolerances,
-            moved(layers),
+            before,
             lambda: arrival(self.model, batch, list(layers)),
         )
 

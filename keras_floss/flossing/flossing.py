@@ -114,7 +114,8 @@ class Flossing:
         input_drive: root mean square, at most, of what the inputs add to the units of a
             layer with a tanh (SimpleRNN, RateRNN). Before the first step, in flossing
             before training, a larger input kernel is scaled down to it, since flossing does
-            badly where units saturate. 0: kernels are left as they are. Defaults to 0.2.
+            badly where units saturate; not if the model has been trained. 0: kernels are
+            left as they are. Defaults to 0.2.
         layers: names of the recurrent layers to floss, or the layers. Defaults to None,
             all of them.
         seed: of the shuffling of arrays, of the frame to start from, and of the noise of

@@ -18,6 +18,10 @@ class Snapshot:
         self._variables = variables
         self._values = [np.array(v.numpy()) for v in variables]
 
+    def now(self) -> "Snapshot":
+        """The values that the same variables have now."""
+        return Snapshot(self._variables)
+
     def restore(self) -> None:
         """Gives the variables these values again."""
         for variable, value in zip(self._variables, self._values, strict=True):

@@ -126,3 +126,22 @@ def test_inputs_that_are_not_numbers_scale_nothing():
 def test_a_drive_is_a_number_from_0(value):
     with pytest.raises(ValueError, match="`input_drive` must be"):
         Flossing(input_drive=value)
+
+
+def test_a_model_that_was_trained_keeps_its_kernel():
+    layer = keras.layers.SimpleRNN(6)
+    model = model_of(layer, optimizer="adam", loss="mse")
+    model.fit(X, np.zeros((8, 6), "float32"), verbose=0)
+    before = kernel_of(layer)
+    history, kernel = kernels(model, layer)
+    assert not history.scaled
+    np.testing.assert_array_equal(kernel, before)
+
+
+def test_an_error_before_the_first_step_leaves_the_kernel():
+    layer = keras.layers.SimpleRNN(6)
+    model = model_of(layer)
+    before = kernel_of(layer)
+    with pytest.raises(ValueError, match="window"):
+        model.floss(X, 1, window=21, verbose=0)
+    np.testing.assert_array_equal(kernel_of(layer), before)

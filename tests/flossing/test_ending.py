@@ -11,6 +11,7 @@ from keras_floss import FlossingModel, tasks
 from keras_floss.callbacks import Preflossing
 from keras_floss.flossing.ending import Ending
 from keras_floss.flossing.history import StepHistory
+from keras_floss.flossing.snapshot import Snapshot
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(16, 20, 1)).astype("float32")
@@ -30,7 +31,7 @@ def endings(losses, tolerances=None, arrives=None, variables=()):
     """
     tolerances = tolerances or {"rnn": 0.003}
     history, program = StepHistory(tolerances), Program()
-    ending = Ending(history, tolerances, variables, arrives)
+    ending = Ending(history, tolerances, Snapshot(variables), arrives)
     for callback in (history, ending):
         callback.set_model(program)
         callback.set_params({"steps": len(losses)})
@@ -95,7 +96,7 @@ def test_what_arrives_at_the_first_step_is_not_flossed(arrives, ended):
 
     tolerances = {"rnn": 0.003}
     history, program = StepHistory(tolerances), Program()
-    ending = Ending(history, tolerances, [weight], look)
+    ending = Ending(history, tolerances, Snapshot([weight]), look)
     for callback in (history, ending):
         callback.set_model(program)
         callback.set_params({"steps": 100})

@@ -91,7 +91,9 @@ def test_flossing_and_spectra_leave_a_stored_state_as_it_is():
 
     # A dataset, since arrays are shuffled and the stored states are not.
     batches = tf.data.Dataset.from_tensors(data)
-    history = model.floss(batches, 2, batch_size=2, k=2, warmup=0, verbose=0).history
+    history = model.floss(
+        batches, 2, batch_size=2, k=2, warmup=0, input_drive=0.0, verbose=0
+    ).history
     np.testing.assert_allclose(
         history["flossing_loss"], [np.mean(np.asarray(expected) ** 2)] * 2, rtol=1e-3
     )

@@ -12,10 +12,10 @@ Y = RNG.normal(size=(4, 1)).astype("float32")
 SETTINGS = {"k": 2, "warmup": 0, "verbose": 0}
 
 
-def make():
+def make(layer=keras.layers.SimpleRNN):
     keras.utils.set_random_seed(1)
     inputs = keras.Input((6, 2))
-    x = keras.layers.SimpleRNN(3)(inputs)
+    x = layer(3)(inputs)
     return FlossingModel(inputs, keras.layers.Dense(1)(x))
 
 
@@ -67,7 +67,7 @@ def rates_of(model, steps, **options):
 
 
 def test_the_default_settles_in_each_pass_and_is_gentle_during_training():
-    model = make()
+    model = make(keras.layers.GRU)
     model.compile("sgd", "mse")
     assert type(model.flossing_optimizer) is keras.optimizers.Lamb
     assert model.flossing_optimizer.global_clipnorm == pytest.approx(0.1)
