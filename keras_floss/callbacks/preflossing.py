@@ -36,8 +36,9 @@ class Preflossing(FlossingCallback):
     `Preflossing(train)`, with the data of `fit` and nothing else, is the use to begin with.
     It flosses until the layers are flossed, 100 steps at most; where the task's gradient
     arrives as it is it leaves them alone. An LSTM or a GRU that is as Keras makes it has
-    its gates opened first (`Flossing.open_gates`). It says what it did, on a line of its
-    own and in `history.message`.
+    its gates opened first (`Flossing.open_gates`), and the input kernel of a layer with a
+    tanh is turned down where inputs saturate it (`Flossing.input_drive`). It says what it
+    did, on a line of its own and in `history.message`.
 
     Works with a `FlossingModel` and with any other `keras.Model`. It flosses every model
     that it is given to, once: when it is given to `fit` again with the same model, it does

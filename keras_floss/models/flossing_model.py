@@ -272,13 +272,14 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
 
         It moves the trainable weights of the recurrent layers (kernel, recurrent kernel,
         bias), but not their initial state, and no other layer. An LSTM or a GRU that is as
-        Keras makes it has its gates opened first (`Flossing.open_gates`). The inputs of a
-        layer count as data: no gradient goes to the layers before it. A step whose loss or
-        gradient is not finite leaves the weights alone and is counted; after 10 in a row
-        it stops. So does a step that leaves no direction in a layer (or in one of its
-        calls), all exponents being −∞: weights that are all zero, units that are all
-        saturated or off. Directions that are lost beside others have no part in the loss;
-        `lost_directions` counts them.
+        Keras makes it has its gates opened first (`Flossing.open_gates`), and the input
+        kernel of a layer with a tanh is turned down where inputs saturate it
+        (`Flossing.input_drive`). The inputs of a layer count as data: no gradient goes to
+        the layers before it. A step whose loss or gradient is not finite leaves the weights
+        alone and is counted; after 10 in a row it stops. So does a step that leaves no
+        direction in a layer (or in one of its calls), all exponents being −∞: weights that
+        are all zero, units that are all saturated or off. Directions that are lost beside
+        others have no part in the loss; `lost_directions` counts them.
 
         XLA compiles it as it does the model; but where the model was compiled with
         `jit_compile="auto"`, the default, and there is one device and no GPU, it compiles
