@@ -128,7 +128,7 @@ def record(model, inputs, layers, watch=None):
 
 def _check_reached(name, calls, graph):
     """Raises ValueError where a layer is called out of sight, or not at all."""
-    inner = graph and any(
+    inner = any(
         tf.is_symbolic_tensor(x) and x.graph is not graph
         for x in keras.tree.flatten([call[1:] for call in calls])
     )
