@@ -20,7 +20,11 @@ from keras_floss.callbacks import (
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((10, 8, 2)).astype("float32")
 Y = RNG.standard_normal((10, 1)).astype("float32")
-FLOSSING = {"flossing": Flossing(k=1, seed=0), "steps": 2, "verbose": 0}
+FLOSSING = {
+    "flossing": Flossing(k=1, seed=0, input_drive=0.0),
+    "steps": 2,
+    "verbose": 0,
+}
 
 
 def data():
