@@ -9,7 +9,7 @@ import keras_floss
 from keras_floss.callbacks import AdaptiveFlossing, Preflossing
 
 X = np.random.default_rng(0).standard_normal((6, 8, 2)).astype("float32")
-SETTINGS = {"steps": 3, "k": 1, "seed": 0, "verbose": 0}
+SETTINGS = {"steps": 3, "k": 1, "seed": 0, "input_drive": 0.0, "verbose": 0}
 optimizers = keras.optimizers
 
 

@@ -164,7 +164,7 @@ def test_seeds_share_a_program():
     model.flossing_optimizer.learning_rate = 0.0
     look = {
         "floss": lambda seed: model.floss(
-            X[:1], 1, seed=seed, warmup=0, qr_interval=1, verbose=0
+            X[:1], 1, seed=seed, warmup=0, qr_interval=1, input_drive=0.0, verbose=0
         ),
         "spectrum": lambda seed: model.lyapunov_spectrum(X, seed=seed),
     }

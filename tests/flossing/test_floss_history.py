@@ -41,7 +41,8 @@ def deep():
 
 
 def first_loss(model, **settings):
-    history = model.floss(X, 1, batch_size=len(X), verbose=0, **settings)
+    settings = {"batch_size": len(X), "input_drive": 0.0, **settings}
+    history = model.floss(X, 1, verbose=0, **settings)
     return history.history["flossing_loss"][0]
 
 
