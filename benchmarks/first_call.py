@@ -10,8 +10,9 @@ call on: imports, the model and the data are there before.
 - the network of the flossing paper (RateRNN, 80 units, 300 steps) until it is flossed, by
   `Preflossing(train)` with no settings, and by a JAX program with the published recipe:
   500 steps of Adam at 1e-3, 75 exponents, a window of 55, QR at every step, one
-  sequence (https://github.com/RainerEngelken/GradientFlossing). For both the flossing loss
-  is then measured by `lyapunov_exponents`, the 75 exponents along unseen sequences.
+  sequence (https://github.com/RainerEngelken/GradientFlossing), that of main_job.py. For
+  both the flossing loss is then measured by `lyapunov_exponents`, the 75 exponents along
+  unseen sequences.
 
 Run: pip install -e ".[bench]" && python benchmarks/first_call.py [--rounds 3]
 """
@@ -26,10 +27,25 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-UNITS, EXPONENTS, TIME, WINDOW, DELAY = 80, 75, 300, 55, 40
-STEPS, RATE = 500, 1e-3
+import keras
+import numpy as np
+from main_job import (
+    DELAY,
+    FLOSSING_STEPS,
+    LENGTH,
+    UNITS,
+    WARMUP,
+    WINDOW,
+    InJax,
+    K,
+)
+
+import keras_floss
+from keras_floss import callbacks, tasks
+
+PAPER = f"RateRNN({UNITS})"
 LAYERS = {
-    "RateRNN(80)": ("RateRNN", 80),
+    PAPER: ("RateRNN", UNITS),
     "SimpleRNN(64)": ("SimpleRNN", 64),
     "GRU(64)": ("GRU", 64),
     "LSTM(64)": ("LSTM", 64),
@@ -38,64 +54,50 @@ LAYERS = {
 
 def make(layer, **compiled):
     """A compiled model, and batches of a delayed copy."""
-    import keras
-
-    import keras_floss
-    from keras_floss import tasks
-
     name, units = LAYERS[layer]
     keras.utils.set_random_seed(0)
-    inputs = keras.Input((TIME, 1))
+    inputs = keras.Input((LENGTH, 1))
     rnn = getattr(keras_floss.layers, name)(units, return_sequences=True)
     model = keras.Model(inputs, keras.layers.Dense(1)(rnn(inputs)))
     model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True), **compiled)
-    return model, rnn, tasks.delayed_copy(DELAY, TIME, batch_size=16, seed=0)
+    return model, rnn, tasks.delayed_copy(DELAY, LENGTH, batch_size=16, seed=0)
+
+
+class Mark(keras.callbacks.Callback):
+    """When the first flossing step was done."""
+
+    time = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.time = self.time or time.perf_counter()
+
+
+class Marked(callbacks.Preflossing):
+    """Preflossing that notes when its first step and its last one were done."""
+
+    def floss(self, *args, callbacks=(), **kwargs):
+        self.mark = Mark()
+        history = super().floss(*args, callbacks=[*callbacks, self.mark], **kwargs)
+        self.end = time.perf_counter()
+        return history
 
 
 def preflossing(layer, **compiled):
     """Seconds of `fit` until the first flossing step and the last one, and what came."""
-    import keras
-
-    from keras_floss.callbacks import Preflossing
-
     model, rnn, train = make(layer, **compiled)
-    flossing = Preflossing(train, verbose=0)
-    marks = {}
-
-    class Mark(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            marks.setdefault("first", time.perf_counter())
-
-    class Flossed(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            marks["flossed"] = time.perf_counter()
-
-    floss = flossing.floss
-
-    def marked(*args, callbacks=(), **kwargs):
-        return floss(*args, callbacks=[*callbacks, Mark()], **kwargs)
-
-    flossing.floss = marked
+    flossing = Marked(train, verbose=0)
     start = time.perf_counter()
-    model.fit(
-        train,
-        steps_per_epoch=1,
-        shuffle=False,
-        verbose=0,
-        callbacks=[flossing, Flossed()],
-    )
+    model.fit(train, steps_per_epoch=1, shuffle=False, verbose=0, callbacks=[flossing])
     return {
-        "first": marks["first"] - start,
-        "flossed": marks["flossed"] - start,
+        "first": flossing.mark.time - start,
+        "flossed": flossing.end - start,
         "steps": flossing.history.epoch[-1],
-        "loss": loss(rnn) if layer == "RateRNN(80)" else None,
+        "loss": loss(rnn) if layer == PAPER else None,
     }
 
 
 def exponents(layer):
     """Seconds of the first `lyapunov_exponents`."""
-    import keras_floss
-
     model, rnn, train = make(layer)
     x = next(iter(train))[0][:4]
     model(x)
@@ -106,8 +108,6 @@ def exponents(layer):
 
 def gradients(layer):
     """Seconds of the first `gradient_norms`."""
-    import keras_floss
-
     model, _, train = make(layer)
     x, y, *weight = next(iter(train))
     model(x)
@@ -118,76 +118,28 @@ def gradients(layer):
 
 def jax_recipe(layer):
     """Seconds of a JAX program with the published recipe, and the loss that it leaves."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    _, rnn, train = make(layer)
-    sequences = np.stack([np.asarray(x)[0] for x, *_ in train.take(STEPS)])
-    weights = [jnp.asarray(w) for w in rnn.get_weights()]
-    random = np.random.default_rng(0).standard_normal((UNITS, EXPONENTS))
-    frame = jnp.asarray(np.linalg.qr(random)[0], "float32")
-
-    def flossing_loss(weights, inputs):
-        kernel, recurrent, bias = weights
-
-        def one_step(carry, x):
-            state, q = carry
-            rates = jnp.tanh(state)
-            tangents = recurrent.T @ ((1 - rates**2)[:, None] * q)
-            q, r = jnp.linalg.qr(tangents)
-            state = rates @ recurrent + x @ kernel + bias
-            return (state, q), jnp.log(jnp.abs(jnp.diagonal(r)))
-
-        start = jnp.zeros(UNITS), frame
-        _, stretch = jax.lax.scan(one_step, start, inputs[:WINDOW])
-        warmup = 10 + -(-WINDOW // 10)
-        return jnp.mean(jnp.mean(stretch[warmup:], axis=0) ** 2)
-
-    @jax.jit
-    def update(weights, moments, step, inputs):
-        gradients = jax.grad(flossing_loss)(weights, inputs)
-        first = [0.9 * m + 0.1 * g for m, g in zip(moments[0], gradients, strict=True)]
-        second = [
-            0.999 * v + 0.001 * g**2 for v, g in zip(moments[1], gradients, strict=True)
-        ]
-        rate = RATE * jnp.sqrt(1 - 0.999**step) / (1 - 0.9**step)
-        moved = [
-            w - rate * m / (jnp.sqrt(v) + 1e-7)
-            for w, m, v in zip(weights, first, second, strict=True)
-        ]
-        return moved, (first, second)
-
-    zeros = [jnp.zeros_like(w) for w in weights]
-    moments = zeros, zeros
+    model, rnn, train = make(layer)
+    sequences = np.stack([np.asarray(x)[0] for x, *_ in train.take(FLOSSING_STEPS)])
+    job = InJax(model.get_weights())
     start = time.perf_counter()
-    for step, inputs in enumerate(sequences, start=1):
-        weights, moments = update(weights, moments, float(step), inputs)
-        if step == 1:
-            jax.block_until_ready(weights)
-            first = time.perf_counter() - start
-    jax.block_until_ready(weights)
+    job.floss(sequences[:1])
+    first = time.perf_counter() - start
+    job.floss(sequences[1:])
     flossed = time.perf_counter() - start
-    rnn.set_weights([np.asarray(w) for w in weights])
-    return {"first": first, "flossed": flossed, "steps": STEPS, "loss": loss(rnn)}
+    rnn.set_weights([np.asarray(w) for w in job.weights[:3]])
+    return {"first": first, "flossed": flossed, "steps": len(sequences), "loss": loss(rnn)}
 
 
 def loss(rnn):
     """The flossing loss along unseen sequences, the same for all."""
-    import numpy as np
-
-    import keras_floss
-    from keras_floss import tasks
-
-    unseen = tasks.delayed_copy(DELAY, TIME, batch_size=4, seed=1)
+    unseen = tasks.delayed_copy(DELAY, LENGTH, batch_size=4, seed=1)
     x = next(iter(unseen))[0][:, :WINDOW]
-    warmup = keras_floss.Flossing().warmup_of(WINDOW)
-    found = keras_floss.lyapunov_exponents(rnn, x, k=EXPONENTS, warmup=warmup)
+    found = keras_floss.lyapunov_exponents(rnn, x, k=K, warmup=WARMUP)
     return float(np.mean(np.square(found)))
 
 
 CASES = {
-    "graph": lambda layer: preflossing(layer),
+    "graph": preflossing,
     "xla": lambda layer: preflossing(layer, jit_compile=True),
     "exponents": exponents,
     "gradients": gradients,
@@ -226,15 +178,15 @@ def main():
         graph, xla = (measure(case, layer, args.rounds) for case in ("graph", "xla"))
         seconds = graph["first"], xla["first"], graph["first"] / xla["first"]
         print("{:40} {:10.2f} {:7.2f} {:7.2f}".format(layer, *seconds), flush=True)
-        if layer == "RateRNN(80)":
+        if layer == PAPER:
             flossed = graph
     for case, name in (
         ("exponents", "lyapunov_exponents"),
         ("gradients", "gradient_norms"),
     ):
-        first = measure(case, "RateRNN(80)", args.rounds)["first"]
-        print(f"first `{name}`, RateRNN(80): {first:.2f}", flush=True)
-    peer = measure("jax", "RateRNN(80)", args.rounds)
+        first = measure(case, PAPER, args.rounds)["first"]
+        print(f"first `{name}`, {PAPER}: {first:.2f}", flush=True)
+    peer = measure("jax", PAPER, args.rounds)
     print("\nRateRNN(80), 300 steps, to the end     seconds   steps   flossing loss")
     for name, row in (("Preflossing(train) in fit", flossed), ("JAX, 500 steps", peer)):
         print(f"{name:38} {row['flossed']:7.2f} {row['steps']:7.0f} {row['loss']:15.5f}")

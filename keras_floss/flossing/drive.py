@@ -15,11 +15,10 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from keras_floss.flossing.arrival import SEQUENCES
 from keras_floss.recurrent.recurrent_inputs import recurrent_inputs
+from keras_floss.utils.shapes import first_rows
 from keras_floss.utils.typing import Arrays
-
-# Sequences that are enough to tell.
-SEQUENCES = 32
 
 
 def limit_drive(
@@ -37,8 +36,7 @@ def limit_drive(
     Returns:
         `{layer name: by what the kernel was multiplied}`, of those that were changed.
     """
-    x = keras.tree.map_structure(lambda a: a[:SEQUENCES], x)
-    scaled = {}
+    x, scaled = first_rows(x, SEQUENCES), {}
     # In their order: what a layer puts out drives the next.
     for name, layer in layers.items():
         kernel = _driven(layer.cell)
@@ -57,9 +55,8 @@ def limit_drive(
 
 def _driven(cell: object) -> keras.Variable | None:
     """The kernel by which inputs drive the units of a cell through tanh, if it has one."""
-    kernel, recurrent = (
-        getattr(cell, f"{kind}kernel", None) for kind in ("", "recurrent_")
-    )
+    kernel = getattr(cell, "kernel", None)
+    recurrent = getattr(cell, "recurrent_kernel", None)
     plain = (
         getattr(cell, "activation", None) is keras.activations.tanh
         and kernel is not None

@@ -26,7 +26,7 @@ from keras_floss.flossing.flossing_optimizer import (
     suit,
 )
 from keras_floss.flossing.flossing_pass import RecurrentLayers, flossed_layers
-from keras_floss.flossing.gates import gated_units, open_gates
+from keras_floss.flossing.gates import any_gated, open_gates
 from keras_floss.flossing.history import StepHistory
 from keras_floss.flossing.program import FlossingProgram
 from keras_floss.flossing.snapshot import Snapshot, moved
@@ -127,7 +127,7 @@ class Flosser:
         with self._lock:
             layers = flossed_layers(self.model, flossing)
             if self.settles:
-                suit(self.optimizer, any(gated_units(x.cell) for x in layers.values()))
+                suit(self.optimizer, gated=any_gated(layers.values()))
             program, source, first = self._prepare(
                 x, start, flossing, self.model.steps_per_execution, steps
             )
@@ -255,7 +255,7 @@ class Flosser:
         batch = None if task is None else task_batch(self.model, task)
         # Of a gated layer the units that are not flossed shall forget: that the gradient
         # arrives in one direction is not enough.
-        if batch is None or any(gated_units(x.cell) for x in layers.values()):
+        if batch is None or any_gated(layers.values()):
             return Ending(history, tolerances)
         return Ending(
             history,

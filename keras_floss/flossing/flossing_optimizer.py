@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
-from keras_floss.flossing.gates import gated_units
+from keras_floss.flossing.gates import any_gated
 from keras_floss.utils.typing import Logs, Optimizer
 
 # The optimisers of Keras that compute the weights from values of their own.
@@ -66,15 +66,16 @@ class Settling(keras.callbacks.Callback):
         self, layers: Iterable[keras.layers.RNN], steps: int | None, done: int = 0
     ) -> None:
         super().__init__()
-        cells = [layer.cell for layer in layers]
-        lstm = any(isinstance(cell, keras.layers.LSTMCell) for cell in cells)
+        layers = list(layers)
+        lstm = any(isinstance(layer.cell, keras.layers.LSTMCell) for layer in layers)
         self._rate = keras.optimizers.schedules.CosineDecay(
             LSTM_RATE if lstm else RATE, steps or 1, SETTLED
         )
         self._done = 1 if steps is None else done
         # Whether it is far from flossed at first; None: not known yet.
-        nearly = steps is None or any(map(gated_units, cells))
-        self._far = False if nearly else True if done else None
+        self._far = True if done else None
+        if steps is None or any_gated(layers):
+            self._far = False
         self._faster = 1.0
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:

@@ -13,7 +13,7 @@ References:
     [Tallec and Ollivier, ICLR 2018](https://arxiv.org/abs/1804.11188), equation 16
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import keras
 import numpy as np
@@ -25,6 +25,11 @@ def gated_units(cell: object) -> int:
     """The number of units that hold what they have by a gate; 0 for a cell without."""
     kinds = keras.layers.LSTMCell, keras.layers.GRUCell
     return cell.units if isinstance(cell, kinds) else 0
+
+
+def any_gated(layers: Iterable[keras.layers.RNN]) -> bool:
+    """Whether a layer has a cell with gates."""
+    return any(gated_units(layer.cell) for layer in layers)
 
 
 def open_gates(
