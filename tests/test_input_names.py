@@ -42,16 +42,16 @@ def test_every_entrance_matches_inputs_by_name(structure, names):
     still = keras.optimizers.SGD(0.0)
     model.compile(keras.optimizers.SGD(0.0), "mse", flossing_optimizer=still)
 
+    # The spectrum is that of the first step, before which the input is left as it is.
+    settings = {"steps": 1, "batch_size": 4, "warmup": 0, "input_drive": 0.0, "verbose": 0}
     batches = tf.data.Dataset.from_tensors((x, Y))
     for source in (x, (x, Y), batches):
         spectrum = model.lyapunov_spectrum(source)["rnn"]
         np.testing.assert_allclose(spectrum, right, rtol=1e-3)
-        history = model.floss(source, steps=1, batch_size=4, warmup=0, verbose=0).history
-        loss = history["flossing_loss"][0]
+        loss = model.floss(source, **settings).history["flossing_loss"][0]
         np.testing.assert_allclose(loss, np.mean(right**2), rtol=1e-3)
 
     monitor = keras_floss.callbacks.LyapunovMonitor((x, Y), flossing=Flossing(warmup=0))
-    settings = {"steps": 1, "batch_size": 4, "warmup": 0, "verbose": 0}
     preflossing = keras_floss.callbacks.Preflossing(x, **settings)
     model.fit(x, Y, verbose=0, callbacks=[preflossing, monitor])
     watched = monitor.history["rnn/exponents"][0]
