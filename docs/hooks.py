@@ -2,6 +2,7 @@
 
 - The notebooks as they were run, a list of the examples, the changelog and the validation,
   which have their place elsewhere in the repository.
+- The figures of the results, drawn from the runs that are kept in docs/results.
 - Links from the names of the package to its reference.
 - Formulas as MathML, which browsers draw without a script or a font of somebody else's.
 """
@@ -16,7 +17,11 @@ import re
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
+from keras_floss.experiments.page import page as page_of_results
+
 ROOT = pathlib.Path(__file__).parent.parent
+RESULTS = ROOT / "docs" / "results"
+FIGURES = "<!-- figures -->"  # where they stand in results.md
 PAGES = {"changelog.md": "CHANGELOG.md", "validation.md": "VALIDATION.md"}
 
 
@@ -31,6 +36,9 @@ def on_files(files, config):
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
         for name, picture in pictures.items():
             files.append(File.generated(config, f"notebooks/{name}", content=picture))
+    config.extra["figures"], pictures = page_of_results(RESULTS)
+    for name, picture in pictures.items():
+        files.append(File.generated(config, f"results/{name}", content=picture))
     return files
 
 
@@ -71,12 +79,14 @@ def notebook(cells, stem):
     return "\n\n".join(parts), pictures
 
 
-def on_page_markdown(markdown, page, **_):
+def on_page_markdown(markdown, page, config, **_):
     """Leads to the pages of the site where the repository's own files are linked to.
 
     So the links of this folder hold where it is read in the repository, too. The first
     mention of a public name becomes a link to the reference.
     """
+
+    markdown = markdown.replace(FIGURES, config.extra["figures"])
 
     def link(found):
         file = found["file"]

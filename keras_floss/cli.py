@@ -12,6 +12,7 @@ from keras_floss.experiments.compare import compare
 from keras_floss.experiments.demo import demo
 from keras_floss.experiments.output import check_folder, staged
 from keras_floss.experiments.problems import TASKS
+from keras_floss.experiments.reproduce import reproduce
 from keras_floss.experiments.saved_model import spectrum
 from keras_floss_command import files
 from keras_floss_command.parser import UPDATES
@@ -44,16 +45,22 @@ def train(output: str | None, **knobs: Any) -> None:
 
 
 def compare_arms(
-    arms: Sequence[str], seeds: int, output: str, jobs: int, **knobs: Any
+    arms: Sequence[str],
+    seeds: int,
+    output: str,
+    jobs: int,
+    dask: str | None,
+    **knobs: Any,
 ) -> None:
     """`keras-floss compare`"""
     knobs = {"updates": UPDATES, **Configuration.of_task(**knobs)}
-    compare(Configuration.of(**knobs), arms, seeds, output, jobs)
+    compare(Configuration.of(**knobs), arms, seeds, output, jobs, dask)
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
     "train": train,
     "compare": compare_arms,
+    "reproduce": reproduce,
     "spectrum": spectrum,
 }

@@ -115,6 +115,7 @@ class Knobs:
         *NETWORKS,
     )
     units: int = knob(80, "units of the network", 1, MOST_UNITS)
+    gain: float = knob(1.0, "factor of the recurrent weights as they are made")
     batch_size: int = knob(16, "sequences of a batch")
     updates: int = knob(1000, "updates of the weights on the task")
     learning_rate: float = knob(1e-3, "of the task's optimiser, Adam")

@@ -112,19 +112,43 @@ def make_parser() -> Parser:
         help="number of seeds, from 0 on (default: 2)",
     )
     add_knobs(command, without=("network", "flossing", "seed"), updates=UPDATES)
-    command.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        metavar="INT",
-        help="runs side by side, with the extra sweep (default: 1)",
-    )
+    add_places(command)
     command.add_argument(
         "--output",
         metavar="DIR",
         default="keras-floss-compare",
         help=f"folder for the runs and {COMPARISON}; a run that is done there is not done "
         "again (default: %(default)s)",
+    )
+
+    command = add(
+        "reproduce",
+        "run what a figure of the results is made of, and draw it",
+    )
+    command.add_argument(
+        "figures",
+        nargs="*",
+        metavar="FIGURE",
+        help="names of figures, or all (default: they are listed)",
+    )
+    command.add_argument(
+        "--list",
+        action="store_true",
+        dest="listed",
+        help="say what there is, what is done of it, and how long the rest takes",
+    )
+    command.add_argument(
+        "--quick",
+        action="store_true",
+        help="tiny networks and few updates, some minutes: to see that it runs",
+    )
+    add_places(command)
+    command.add_argument(
+        "--output",
+        metavar="DIR",
+        default="keras-floss-results",
+        help="folder for the runs of each figure, FIGURE.jsonl, and its picture; a run "
+        "that is there is not done again (default: %(default)s)",
     )
 
     command = add(
@@ -167,6 +191,23 @@ def make_parser() -> Parser:
         help="draw spectra and condition numbers there",
     )
     return parser
+
+
+def add_places(command: argparse.ArgumentParser) -> None:
+    """Adds the flags that say where runs are done."""
+    command.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="INT",
+        help="runs side by side, with the extra sweep (default: 1)",
+    )
+    command.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="of the scheduler of a Dask cluster that does the runs, in place of --jobs, "
+        "with the extra sweep; its workers need keras_floss, and one thread each",
+    )
 
 
 def names(text: str) -> list[str]:

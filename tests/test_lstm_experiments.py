@@ -12,7 +12,7 @@ from keras_floss.experiments import Configuration, run
 from keras_floss.experiments.compare import table
 from keras_floss.experiments.network import RECURRENT, build
 from keras_floss.experiments.problems import TASKS
-from keras_floss.layers import HDetachLSTM, RateRNN
+from keras_floss.layers import GRU, LSTM, HDetachLSTM, RateRNN, SimpleRNN
 from keras_floss_command.main import main
 from keras_floss_command.tasks import ARMS
 
@@ -39,9 +39,9 @@ def test_a_task_brings_its_own_defaults_and_a_knob_overrides_them():
     ("network", "layer", "detach"),
     [
         ("rate-rnn", RateRNN, None),
-        ("simple-rnn", keras.layers.SimpleRNN, None),
-        ("gru", keras.layers.GRU, None),
-        ("lstm", keras.layers.LSTM, None),
+        ("simple-rnn", SimpleRNN, None),
+        ("gru", GRU, None),
+        ("lstm", LSTM, None),
         ("h-detach", HDetachLSTM, "h"),
         ("c-detach", HDetachLSTM, "c"),
     ],
@@ -54,7 +54,8 @@ def test_each_network_is_one_layer(network, layer, detach):
     assert recurrent.units == SMALL["units"]
     if layer is not RateRNN:
         # The rivals start as Keras has them.
-        keras_s = layer(SMALL["units"]).cell.get_config()
+        like = getattr(keras.layers, layer.__name__, keras.layers.LSTM)
+        keras_s = like(SMALL["units"]).cell.get_config()
         for name in ("kernel", "recurrent", "bias"):
             initializer = recurrent.cell.get_config()[f"{name}_initializer"]
             assert initializer == keras_s[f"{name}_initializer"]
@@ -99,6 +100,15 @@ def test_the_arms_start_from_the_same_weights():
     for other in others:
         for a, b in zip(first, other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_gain_multiplies_the_recurrent_weights():
+    once, twice = (
+        build(Configuration.of(network="lstm", gain=gain, **SMALL)).get_weights()
+        for gain in (1.0, 2.0)
+    )
+    for number, (a, b) in enumerate(zip(once, twice, strict=True)):
+        np.testing.assert_array_equal(2 * a if number == 1 else a, b)
 
 
 @pytest.mark.slow

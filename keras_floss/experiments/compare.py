@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
 import pathlib
-import pickle
+import tempfile
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from keras_floss import plots
 from keras_floss.experiments.configuration import Configuration
 from keras_floss.experiments.output import Path, aligned, check_folder, staged
 from keras_floss.experiments.problems import TASKS
 from keras_floss.experiments.run import run
+from keras_floss.experiments.side_by_side import side_by_side
 from keras_floss_command.files import COMPARISON, RUN
-from keras_floss_command.quiet import call
 from keras_floss_command.tasks import ARMS
 
 if TYPE_CHECKING:
@@ -36,6 +33,7 @@ def compare(
     seeds: int = 2,
     output: Path = "keras-floss-compare",
     jobs: int = 1,
+    dask: str | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Runs each arm with each seed; prints a table and draws a picture.
 
@@ -47,8 +45,8 @@ def compare(
             `lstm+pre`. Empty: those that are usual for the task.
         seeds: number of seeds, from 0 on.
         output: folder of results, one folder a run in it, and of the picture.
-        jobs: number of runs side by side. More than one needs joblib, which runs each in a
-            process of its own, or on the backend of `joblib.parallel_config` (Dask, Ray).
+        jobs, dask: runs side by side, as in `side_by_side`. Results are written here,
+            wherever they come from.
 
     Returns:
         `{arm: [history of each seed]}`, the histories as in `Result.history`, with
@@ -67,15 +65,19 @@ def compare(
         if folder.exists():
             check_folder(folder, *RUN, DONE)
     runs: dict[Configuration, Any] = {c: read(c, folders[c], say=True) for c in folders}
-    todo = {c: (c, folders[c], jobs) for c, done in runs.items() if not done}
-    if todo:
+    if todo := [c for c, done in runs.items() if not done]:
+        where = f"on {dask}" if dask else f"{jobs} at a time"
         print(
-            f"{len(todo)} of {len(runs)} runs to do, {jobs} at a time. What is done stays "
-            f"in {output}, if this is interrupted.",
+            f"{len(todo)} of {len(runs)} runs to do, {where}. What is done stays in "
+            f"{output}, if this is interrupted.",
             flush=True,
         )
-        # Not read back: another `compare` may have put other runs there meanwhile.
-        runs.update(zip(todo, _run_all(todo.values(), jobs), strict=True))
+        # Another `compare` may have done it meanwhile.
+        left = (c for c in todo if not _read_into(runs, c, folders[c]))
+        for c, (came_to, written) in side_by_side(_run, left, jobs, dask):
+            # Not read back: another `compare` may put other runs there.
+            runs[c] = came_to
+            _write(c, folders[c], came_to, written)
     histories: dict[str, list[dict[str, Any]]] = {}
     for c, history in runs.items():
         histories.setdefault(c.arm, []).append(history)
@@ -112,52 +114,50 @@ def read(
         return None
 
 
-def _run_all(todo: Collection[tuple[Configuration, pathlib.Path, int]], jobs: int) -> Any:
-    if jobs == 1:
-        return [_run(*each) for each in todo]
-    try:
-        import joblib
-    except ImportError as error:
-        raise ImportError(
-            'Runs side by side need joblib: pip install "keras-floss[sweep]"'
-        ) from error
-    # No more processes than runs.
-    parallel = joblib.Parallel(n_jobs=min(jobs, len(todo)))
-    return parallel(joblib.delayed(call)(pickle.dumps((_run, each))) for each in todo)
+def _read_into(
+    runs: dict[Configuration, Any], configuration: Configuration, folder: pathlib.Path
+) -> bool:
+    runs[configuration] = read(configuration, folder)
+    return bool(runs[configuration])
 
 
-def _run(configuration: Configuration, folder: pathlib.Path, jobs: int) -> dict[str, Any]:
-    """One run, in a process of its own where there are several jobs."""
-    if jobs > 1:
-        threads = max(1, (os.cpu_count() or 1) // jobs)
-        # Raises where the process has done a run before, with this number of threads.
-        with contextlib.suppress(RuntimeError):
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
-    # Another `compare` may have done it meanwhile.
-    if done := read(configuration, folder):
-        return done
+def _run(configuration: Configuration) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """One run, perhaps in a process elsewhere: what it came to, and its files."""
     result = run(configuration, verbose=0)
     came_to = {
         **result.history,
         "flossing_steps": len(result.flossing.get("flossing_loss", [])),
         "seconds": result.seconds,
     }
+    with tempfile.TemporaryDirectory() as folder:
+        result.save(folder)
+        files = {p.name: p.read_bytes() for p in pathlib.Path(folder).iterdir()}
+    return came_to, files
+
+
+def _write(
+    configuration: Configuration,
+    folder: pathlib.Path,
+    came_to: dict[str, Any],
+    written: Mapping[str, bytes],
+) -> None:
+    """Puts a run where `read` finds it, and says what it came to."""
+    task = TASKS[configuration.task]
     with staged(folder, RUN) as part:
-        result.save(part)
+        for name, content in written.items():
+            (part / name).write_bytes(content)
         done = {
             "configuration": configuration.as_dict(),
             "came_to": came_to,
-            "checksums": {p.name: zlib.crc32(p.read_bytes()) for p in part.iterdir()},
+            "checksums": {name: zlib.crc32(content) for name, content in written.items()},
         }
         # Moved last, in order of names: a run without it was interrupted.
         (part / DONE).write_text(json.dumps(done, indent=2) + "\n")
     print(
         f"{configuration.arm}, seed {configuration.seed}: "
-        f"{TASKS[configuration.task].label} {result.measure:.3f} "
-        f"in {result.seconds:.0f} s",
+        f"{task.label} {came_to[task.measure][-1]:.3f} in {came_to['seconds']:.0f} s",
         flush=True,
     )
-    return came_to
 
 
 def table(

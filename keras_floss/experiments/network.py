@@ -9,21 +9,22 @@ import keras
 from keras_floss import FlossingModel
 from keras_floss.experiments.problems import TASKS
 from keras_floss.initializers import Chrono
-from keras_floss.layers import HDetachLSTM, RateRNN
+from keras_floss.layers import GRU, LSTM, HDetachLSTM, RateRNN, SimpleRNN
 
 if TYPE_CHECKING:
     from keras_floss.experiments.configuration import Configuration
 
-# Those of Keras with Keras's own initialisers, RateRNN with those of the flossing paper;
-# `options` has what else distinguishes them.
+# Those of Keras, which compute the same in less time in `keras_floss.layers`, with Keras's
+# own initialisers; RateRNN with those of the flossing paper. `options` has what else
+# distinguishes them.
 NETWORKS = {
     "rate-rnn": RateRNN,
-    "simple-rnn": keras.layers.SimpleRNN,
-    "gru": keras.layers.GRU,
-    "lstm": keras.layers.LSTM,
-    "irnn": keras.layers.SimpleRNN,
-    "gru-chrono": keras.layers.GRU,
-    "lstm-chrono": keras.layers.LSTM,
+    "simple-rnn": SimpleRNN,
+    "gru": GRU,
+    "lstm": LSTM,
+    "irnn": SimpleRNN,
+    "gru-chrono": GRU,
+    "lstm-chrono": LSTM,
     "h-detach": HDetachLSTM,
     "c-detach": HDetachLSTM,
 }
@@ -57,9 +58,12 @@ def build(configuration: Configuration) -> FlossingModel:
     keras.utils.set_random_seed(c.seed)
     # An open number of steps, so that the weights serve at any delay.
     inputs = keras.Input((None, task.channels))
-    states = NETWORKS[c.network](
+    layer = NETWORKS[c.network](
         c.units, return_sequences=task.every_step, name=RECURRENT, **options(c)
-    )(inputs)
+    )
+    states = layer(inputs)
+    recurrent_kernel = layer.cell.recurrent_kernel
+    recurrent_kernel.assign(c.gain * recurrent_kernel)
     initializer = "glorot_uniform"
     if c.network == "rate-rnn":
         # As in the released code of the flossing paper: N(0, 1), not scaled by 1/√units.

@@ -1,0 +1,214 @@
+"""The pictures and the tables of the results, from the runs that are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+
+import numpy as np
+
+from keras_floss import ConditionNumber, plots
+from keras_floss.experiments.figures import Figure, Part
+from keras_floss.experiments.problems import TASKS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
+
+class Row(TypedDict):
+    """A run as it is kept."""
+
+    measure: str
+    knobs: dict[str, Any]
+    result: dict[str, Any]
+    seconds: float
+    date: str
+    machine: str
+    versions: dict[str, str]
+
+
+Rows: TypeAlias = Sequence[tuple[Part, Row]]
+LEARNED = 0.95
+# Of the pictures of the condition number: how many directions, and over how many steps.
+DIRECTIONS, HORIZON, HORIZON_BY_GAIN = 40, 200, 100
+
+
+def over(figure: Figure, rows: Rows) -> Picture:
+    """The last score over the axis: median and 20th to 80th percentile by arm."""
+    task = TASKS[figure.parts[0].knobs["task"]]
+    picture, axis = plots.figure()
+    curves = {}
+    for arm in figure.seeds:
+        at = by_point(rows, arm)
+        # As many seeds at each point as all have: the others are in the table.
+        seeds = min(map(len, at.values()), default=0)
+        if seeds:
+            scores = [[scores[n] for scores in at.values()] for n in range(seeds)]
+            curves[arm] = (list(at), scores)
+    plots.learning_curves(curves, task.chance, task.label, axis)
+    axis.set_xlabel(figure.over)
+    axis.set_xlim(auto=True)
+    return picture
+
+
+def gradient(figure: Figure, rows: Rows) -> Picture:
+    """Over the updates: how much of the gradient reaches the first step, and the score."""
+    task = TASKS[figure.parts[0].knobs["task"]]
+    picture, (left, right) = plots.figure(columns=2)
+    arrives, learns = {}, {}
+    for arm in figure.seeds:
+        results = [row["result"] for part, row in rows if part.arm == arm]
+        if results:
+            updates = results[0]["update"]
+            arrives[arm] = (updates, [r["log_ratio"] for r in results])
+            learns[arm] = (updates[1:], [r[task.measure] for r in results])
+    plots.learning_curves(arrives, None, r"$\log_{10}$ of the gradient: first / last", left)
+    plots.learning_curves(learns, task.chance, task.label, right)
+    return picture
+
+
+def first_exponent(figure: Figure, rows: Rows) -> Picture:
+    """The first exponent over the flossing steps."""
+    picture, axis = plots.figure()
+    curves = {}
+    for arm in figure.seeds:
+        results = [row["result"] for part, row in rows if part.arm == arm]
+        if results:
+            curves[arm] = (results[0]["step"], [r["lambda_1"] for r in results])
+    plots.learning_curves(curves, None, r"$\lambda_1$ per time step", axis)
+    axis.set_xlabel("flossing steps")
+    return picture
+
+
+def spectra(figure: Figure, rows: Rows) -> Picture:
+    """The spectrum before flossing, and after that of each arm: means over seeds."""
+    picture, axis = plots.figure()
+    lines = {
+        "before": _mean(row["result"]["before"]["exponents"] for _, row in rows),
+        **{
+            arm: _mean(
+                row["result"]["after"]["exponents"] for part, row in rows if part.arm == arm
+            )
+            for arm in figure.seeds
+        },
+    }
+    plots.spectra({name: line for name, line in lines.items() if len(line)}, ax=axis)
+    return picture
+
+
+def condition(figure: Figure, rows: Rows) -> Picture:
+    """The condition number over the horizon, and over the number of directions."""
+    picture, (left, right) = plots.figure(columns=2)
+    results = {"before": [row["result"]["before"] for _, row in rows]}
+    for arm in figure.seeds:
+        results[arm] = [row["result"]["after"] for part, row in rows if part.arm == arm]
+    results = {name: runs for name, runs in results.items() if runs}
+    plots.condition_numbers(
+        {name: _condition(runs) for name, runs in results.items()}, DIRECTIONS, left
+    )
+    curves = {}
+    for name, runs in results.items():
+        horizons, numbers = _condition(runs)
+        at = _nearest(horizons, HORIZON)
+        measured, predicted = (x[:, at] / np.log(10) for x in numbers)
+        directions = range(1, 1 + measured.shape[1])
+        curves[name] = (directions, measured)
+        right.plot(directions, np.median(predicted, axis=0), color="0.4", linewidth=1)
+    plots.learning_curves(curves, None, r"$\log_{10}\,\kappa_m$", right)
+    right.set_xlabel("directions $m$")
+    return picture
+
+
+def condition_by_gain(figure: Figure, rows: Rows) -> Picture:
+    """The condition number over the gain."""
+    picture, axis = plots.figure()
+    curves = {}
+    for when, label in (("before", "before"), ("after", figure.parts[0].arm)):
+        for what in ("measured", "predicted"):
+            points: dict[float, list[float]] = {}
+            for part, row in rows:
+                horizons, numbers = _condition([row["result"][when]])
+                at = _nearest(horizons, HORIZON_BY_GAIN)
+                value = getattr(numbers, f"log_{what}")[0, at, DIRECTIONS - 1]
+                points.setdefault(part.across or 0.0, []).append(value / np.log(10))
+            seeds = min(map(len, points.values()))
+            curves[f"{label}, {what}"] = (
+                list(points),
+                [[values[n] for values in points.values()] for n in range(seeds)],
+            )
+    plots.learning_curves(curves, None, rf"$\log_{{10}}\,\kappa_{{{DIRECTIONS}}}$", axis)
+    axis.set_xlabel(figure.over)
+    return picture
+
+
+PICTURES: dict[str, Callable[[Figure, Rows], Picture]] = {
+    "over": over,
+    "gradient": gradient,
+    "first exponent": first_exponent,
+    "spectra": spectra,
+    "condition": condition,
+    "condition by gain": condition_by_gain,
+}
+
+
+def table(figure: Figure, rows: Rows) -> list[dict[str, str]]:
+    """A line an arm: medians, and how many seeds have learned, or where flossing ended."""
+    training = all("score" in row["result"] for _, row in rows)
+    lines = []
+    for arm in figure.seeds:
+        own = [row for part, row in rows if part.arm == arm]
+        line = {"": arm}
+        if training:
+            points = sorted({part.across or 0.0 for part in figure.parts})
+            scores = by_point(rows, arm)
+            for point in points:
+                head = f"{figure.over} {point:.3g}" if figure.over else "score"
+                line[head] = _score(figure, scores.get(point, []))
+        else:
+            losses = [row["result"]["flossing_loss"][-1] for row in own]
+            steps = [len(row["result"]["step"]) for row in own]
+            line["runs"] = str(len(own))
+            line["steps"] = f"{np.median(steps):.0f}" if own else "–"
+            line["flossing loss"] = f"{np.median(losses):.2g}" if own else "–"
+        line["s"] = f"{np.median([row['seconds'] for row in own]):.0f}" if own else "–"
+        lines.append(line)
+    return lines
+
+
+def by_point(rows: Rows, arm: str) -> dict[float, list[float]]:
+    """The scores of an arm, seed by seed, at each point of the axis."""
+    points: dict[float, list[float]] = {}
+    for part, row in rows:
+        if part.arm == arm:
+            points.setdefault(part.across or 0.0, []).append(row["result"]["score"])
+    return points
+
+
+def _score(figure: Figure, scores: Sequence[float]) -> str:
+    if not scores:
+        return "–"
+    text = f"{np.median(scores):.3f}"
+    if TASKS[figure.parts[0].knobs["task"]].measure == "error":
+        return text
+    learned = sum(score >= LEARNED for score in scores)
+    return f"{text} ({learned}/{len(scores)})"
+
+
+def _nearest(horizons: Sequence[int], to: int) -> int:
+    return min(range(len(horizons)), key=lambda n: abs(horizons[n] - to))
+
+
+def _mean(lines: Any) -> np.ndarray:
+    lines = list(lines)
+    return np.mean(lines, axis=0) if lines else np.zeros(0)
+
+
+def _condition(runs: Sequence[dict[str, Any]]) -> tuple[list[int], ConditionNumber]:
+    """Horizons, and condition numbers of shape `(runs, horizons, directions)`."""
+    values = np.array([run["log_singular_values"] for run in runs])
+    exponents = np.array([run["exponents"] for run in runs])[:, None]
+    horizons = runs[0]["horizons"]
+    return horizons, ConditionNumber(
+        values[..., :1] - values,
+        (exponents[..., :1] - exponents) * np.array(horizons)[:, None],
+    )
