@@ -144,7 +144,7 @@ class Flosser:
                     self.model, inputs_of(first), layers, flossing.input_drive
                 )
             ending = self._ending(history, flossing, layers, before, window, task)
-            settling = Settling(layers.values(), total, (total or steps) - steps)
+            settling = Settling(layers, total, (total or steps) - steps)
             bar = [FlossingBar(history, verbose)] if verbose else []
             try:
                 program.fit(

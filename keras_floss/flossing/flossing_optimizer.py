@@ -1,12 +1,13 @@
 """The optimiser that flosses, and which others can."""
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import keras
 import numpy as np
 
 from keras_floss.flossing.gates import any_gated
+from keras_floss.flossing.snapshot import Snapshot, moved
 from keras_floss.utils.typing import Logs, Optimizer
 
 # The optimisers of Keras that compute the weights from values of their own.
@@ -26,6 +27,8 @@ RATE, LSTM_RATE, SETTLED = 0.03, 0.015, 0.02
 # that down to such a loss. With a rate that is the same throughout it would go past zero,
 # and need twice the steps to come back.
 NEARLY, FASTER, BRAKED = 0.02, 3.0, 0.3
+# Gone astray: the mean of so many losses is so many times the least there was.
+MEAN_OF, WORSE = 3, 1.5
 
 # Model -> {id of an optimiser: (that optimiser, the one that flosses in its place)}.
 _of_model: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
@@ -55,31 +58,41 @@ class Settling(keras.callbacks.Callback):
     It falls with the steps; of layers that are far from flossed at first also with the root
     of the flossing loss, the distance that is left. LSTM and GRU are nearly flossed.
 
+    Where the loss rises, and is not small, the weights go back to where it was least, and
+    the rate is halved from there on: the gradient through a chaotic network is mostly
+    noise, and large steps along it only make the weights larger.
+
     Args:
-        layers: the recurrent layers that are flossed.
+        layers: `{name: recurrent layer that is flossed}`.
         steps: number of steps over which it falls, or None: it is small throughout, for
             flossing in the middle of training.
         done: how many of them have been done, before the pass was interrupted.
     """
 
     def __init__(
-        self, layers: Iterable[keras.layers.RNN], steps: int | None, done: int = 0
+        self,
+        layers: Mapping[str, keras.layers.RNN],
+        steps: int | None,
+        done: int = 0,
     ) -> None:
         super().__init__()
-        layers = list(layers)
-        lstm = any(isinstance(layer.cell, keras.layers.LSTMCell) for layer in layers)
+        lstm = any(isinstance(x.cell, keras.layers.LSTMCell) for x in layers.values())
         self._rate = keras.optimizers.schedules.CosineDecay(
             LSTM_RATE if lstm else RATE, steps or 1, SETTLED
         )
         self._done = 1 if steps is None else done
         # Whether it is far from flossed at first; None: not known yet.
         self._far = True if done else None
-        if steps is None or any_gated(layers):
+        if steps is None or any_gated(layers.values()):
             self._far = False
-        self._faster = 1.0
+        self._faster = self._slower = 1.0
+        self._variables = moved(layers)
+        self._losses: list[float] = []
+        self._least, self._at_least = np.inf, Snapshot([])
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        self.model.optimizer.learning_rate = float(self._rate(self._done)) * self._faster
+        rate = float(self._rate(self._done)) * self._faster * self._slower
+        self.model.optimizer.learning_rate = rate
         self._done += self.model.steps_per_execution
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -88,6 +101,17 @@ class Settling(keras.callbacks.Callback):
             self._far = loss >= NEARLY
         if self._far and np.isfinite(loss):
             self._faster = FASTER * min(1.0, (loss / BRAKED) ** 0.5)
+        self._losses = [*self._losses, loss][-MEAN_OF:]
+        if len(self._losses) == MEAN_OF:
+            self._keep_the_least(float(np.mean(self._losses)))
+
+    def _keep_the_least(self, loss: float) -> None:
+        if loss < self._least:
+            self._least, self._at_least = loss, Snapshot(self._variables)
+        elif loss > max(WORSE * self._least, NEARLY):
+            self._at_least.restore()
+            self._slower /= 2
+            self._losses = []
 
 
 def check_flossing_optimizer(optimizer: Optimizer) -> keras.optimizers.Optimizer:

@@ -182,7 +182,10 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
                 Defaults to None, `keras.optimizers.Lamb` with a `global_clipnorm` of 0.1,
                 whose learning rate falls from 0.03 to 0.0006 over the steps of `floss` and
                 of `Preflossing`, as a cosine does, and is 0.0006 when the model is flossed
-                in the middle of training; with an LSTM in it, half of that.
+                in the middle of training; with an LSTM in it, half of that. Layers without
+                gates that are far from flossed have up to three times as much, the less
+                the nearer they are. Where the loss rises past 1.5 times its least and 0.02,
+                the weights go back to where it was least, and the rate is halved.
         """
         super().compile(*args, **kwargs)
         # Keras keeps what "auto" came to, and not that it was "auto".

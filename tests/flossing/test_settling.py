@@ -3,6 +3,7 @@
 import types
 
 import keras
+import numpy as np
 import pytest
 
 from keras_floss import FlossingModel
@@ -10,7 +11,8 @@ from keras_floss.flossing.flossing_optimizer import Settling
 from keras_floss.layers import RateRNN
 
 PLAIN, GATED, LSTM = (
-    [kind(2)] for kind in (keras.layers.SimpleRNN, keras.layers.GRU, keras.layers.LSTM)
+    {"layer": kind(2)}
+    for kind in (keras.layers.SimpleRNN, keras.layers.GRU, keras.layers.LSTM)
 )
 
 
@@ -77,3 +79,33 @@ def test_the_momentum_of_a_given_optimiser_stays():
     model.compile(flossing_optimizer=keras.optimizers.Adam(1e-3), jit_compile=False)
     model.floss(keras.random.normal((4, 5, 1)), 1, verbose=0)
     assert model.flossing_optimizer.beta_1 == 0.9
+
+
+def test_where_it_rises_it_goes_back_to_the_least_more_slowly():
+    layer = keras.layers.SimpleRNN(1)
+    layer.build((1, None, 1))
+    optimizer = keras.optimizers.Lamb()
+    settling = Settling({"layer": layer}, None)
+    settling.set_model(types.SimpleNamespace(optimizer=optimizer, steps_per_execution=1))
+    rates, kernels = [], []
+    # The mean of three is least at 0.03, the fifth step, and 0.05 at the seventh.
+    for batch, loss in enumerate([0.09, 0.05, 0.03, 0.03, 0.03, 0.05, 0.07, 0.01, 0.3]):
+        settling.on_train_batch_begin(batch)
+        rates.append(float(optimizer.learning_rate))
+        layer.cell.recurrent_kernel.assign([[batch]])
+        settling.on_train_batch_end(batch, {"flossing_loss": loss})
+        kernels.append(float(layer.cell.recurrent_kernel[0, 0]))
+    assert kernels == [0, 1, 2, 3, 4, 5, 4, 7, 8]
+    assert rates == pytest.approx([6e-4] * 7 + [3e-4] * 2)
+
+
+def test_part_of_a_chaotic_spectrum_gets_nearer():
+    """Half of the exponents of a chaotic network: the loss was twice as large then."""
+    keras.utils.set_random_seed(0)
+    normal = keras.initializers.RandomNormal(stddev=2 / 40**0.5)
+    rnn = RateRNN(40, recurrent_initializer=normal, return_sequences=True)
+    model = FlossingModel(keras.Sequential([keras.Input((60, 1)), rnn]), flossing=None)
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).standard_normal((32, 60, 1)).astype("float32")
+    losses = model.floss(x, 60, k=20, seed=0, verbose=0).history["flossing_loss"]
+    assert np.mean(losses[-10:]) < np.mean(losses[:3])
