@@ -18,7 +18,7 @@ compilation included. The score is that of sequences the model was not trained o
 "Flossed" is measured when training begins, by `lyapunov_exponents` on unseen sequences,
 over 55 steps.
 
-Run: pip install -e ".[trial]"
+Run: pip install -e ".[tasks]"
      python benchmarks/trial.py --plan
      python benchmarks/trial.py --set shows
      python benchmarks/trial.py --table

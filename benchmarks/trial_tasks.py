@@ -146,22 +146,6 @@ def chaotic(random, count, length=100, ahead=10, step=0.05):
     return series[:, :length], series[:, ahead:]
 
 
-def mnist1d():
-    """The 40 numbers of a deformed digit, made on this machine."""
-    try:
-        from mnist1d.data import get_dataset_args, make_dataset
-    except ImportError as error:
-        raise ImportError(
-            'The task mnist1d needs that package: pip install "keras-floss[trial]"'
-        ) from error
-    args = get_dataset_args()
-    args.num_samples = 6000  # 4,000 to train, 1,000 to look at, 1,000 for the score
-    made = make_dataset(args)
-    x = np.concatenate([made["x"], made["x_test"]]).astype("float32")[..., np.newaxis]
-    y = np.concatenate([made["y"], made["y_test"]]).astype("int32")
-    return tuple(zip(np.split(x, [4000, 5000]), np.split(y, [4000, 5000]), strict=True))
-
-
 def _bits(make, delay, length=100, **more):
     return streamed(make, delay, length, length=length, target="bits", mark=0.95, **more)
 
@@ -196,7 +180,9 @@ TASKS = {
     "digits": stored(
         tasks.sequential_digits, batch_size=32, length=64, outputs=10, mark=0.9, **_class
     ),
-    "mnist1d": stored(mnist1d, batch_size=64, length=40, outputs=10, mark=0.7, **_class),
+    "mnist1d": stored(
+        tasks.mnist1d, batch_size=64, length=40, outputs=10, mark=0.7, **_class
+    ),
     "periodic": stored(
         generated(periodic), batch_size=32, length=100, target="numbers", mark=0.25
     ),

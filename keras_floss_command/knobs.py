@@ -24,6 +24,7 @@ NETWORKS = (
     "gru-chrono",
     "lstm-chrono",
     "h-detach",
+    "h-detach-chrono",
     "c-detach",
 )
 
@@ -110,8 +111,8 @@ class Knobs:
         "the recurrent layer: that of the flossing paper; one of Keras's; a ReLU network "
         "that starts at the identity; one with chrono biases, for delays up to the length "
         "of a sequence; an LSTM with "
-        "h-detach, whose gradient through h is blocked now and then; the same with the "
-        "gradient through c blocked, which does harm",
+        "h-detach, whose gradient through h is blocked now and then; the same with chrono "
+        "biases; with the gradient through c blocked, which does harm",
         *NETWORKS,
     )
     units: int = knob(80, "units of the network", 1, MOST_UNITS)
@@ -121,8 +122,8 @@ class Knobs:
     learning_rate: float = knob(1e-3, "of the task's optimiser, Adam")
     clip: str = knob(
         "weight",
-        "what is clipped: the gradient of each weight on its own, or all together",
-        *("weight", "global"),
+        "what is clipped: the gradient of each weight on its own, all together, or nothing",
+        *("weight", "global", "none"),
     )
     clipnorm: float = knob(0.03, "norm to which gradients are clipped")
     detach_rate: float = knob(

@@ -23,8 +23,18 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     **{name: {} for name in _DELAYS},
     "copying": {**_H_DETACH, "delay": 10, "updates": 10000},
     "adding": {**_H_DETACH, "length": 100},
+    # As in the notebook on LSTMs.
+    "first-symbol": {
+        **_H_DETACH,
+        "units": 32,
+        "batch_size": 64,
+        "length": 120,
+        "learning_rate": 3e-3,
+    },
     "digits": _H_DETACH,
     "permuted-digits": _H_DETACH,
+    "mnist1d": _H_DETACH,
+    "permuted-mnist1d": _H_DETACH,
     "mnist": _MNIST,
     "permuted-mnist": _MNIST,
 }

@@ -128,6 +128,26 @@ def test_the_page_says_what_is_done_and_what_is_not(counted, tmp_path):
     assert "runs are still to do**, about 81 s" in sections["spectra"]
 
 
+def test_runs_that_collapse_are_counted(monkeypatch, tmp_path, capsys):
+    def training(configuration):
+        score = 0.5 if configuration.clip == "none" and configuration.seed > 101 else 0.9
+        return {"score": score, "best": 0.95}
+
+    monkeypatch.setitem(measures.MEASURES, "training", training)
+    run("clipping-digits", f"--output={tmp_path}")
+    table = capsys.readouterr().out.split("h-detach without clipping: digits\n")[1]
+    plain, detach, clipped, *_ = table.splitlines()[1:]
+    assert "12 of 20  0" in plain
+    assert "12 of 20 (p = 1)" in detach
+    assert "0 of 20 (p = 4.5e-05)" in clipped
+    assert "p of Fisher's exact test" in page.page(tmp_path)[0]
+
+
+def test_fisher_s_exact_test():
+    assert pictures.fisher(1, 10, 11, 14) == pytest.approx(0.002759456, rel=1e-6)
+    assert pictures.fisher(3, 3, 3, 3) == 1
+
+
 def test_an_unknown_figure_is_named(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["reproduce", "copy", "magic"])

@@ -29,10 +29,12 @@ def training(configuration: Configuration) -> dict[str, Any]:
     result = run(configuration, verbose=0)
     task = TASKS[configuration.task]
     losses = result.flossing.get("flossing_loss", [])
+    scores = result.history[task.measure]
     return {
-        "score": _short(result.measure),
+        "score": _short(scores[-1]),
+        "best": _short(min(scores) if task.measure == "error" else max(scores)),
         "update": result.history["update"],
-        task.measure: _short(result.history[task.measure]),
+        task.measure: _short(scores),
         "flossing_steps": len(losses),
         "exponents": {
             stage: _short([spectrum[0], spectrum[-1]])

@@ -26,9 +26,10 @@ NETWORKS = {
     "gru-chrono": GRU,
     "lstm-chrono": LSTM,
     "h-detach": HDetachLSTM,
+    "h-detach-chrono": HDetachLSTM,
     "c-detach": HDetachLSTM,
 }
-LSTMS = ("lstm", "lstm-chrono", "h-detach", "c-detach")
+LSTMS = ("lstm", "lstm-chrono", "h-detach", "h-detach-chrono", "c-detach")
 RECURRENT = "recurrent"  # the name of the recurrent layer
 XLA = {"auto": "auto", "on": True, "off": False}
 
@@ -43,13 +44,14 @@ def options(configuration: Configuration) -> dict[str, Any]:
             "kernel_initializer": keras.initializers.RandomNormal(stddev=0.001),
             "recurrent_initializer": keras.initializers.Identity(),
         }
+    made: dict[str, Any] = {}
     if c.network.endswith("-chrono"):
-        chrono = Chrono(c.units, TASKS[c.task].steps(c))
-        forget = {"unit_forget_bias": False} if c.network in LSTMS else {}
-        return {"bias_initializer": chrono, **forget}
-    if c.network.endswith("-detach"):
-        return {"detach_rate": c.detach_rate, "detach": c.network[0]}
-    return {}
+        made["bias_initializer"] = Chrono(c.units, TASKS[c.task].steps(c))
+        if c.network in LSTMS:
+            made["unit_forget_bias"] = False
+    if "-detach" in c.network:
+        made |= {"detach_rate": c.detach_rate, "detach": c.network[0]}
+    return made
 
 
 def build(configuration: Configuration) -> FlossingModel:
@@ -77,9 +79,9 @@ def build(configuration: Configuration) -> FlossingModel:
         flossing=c.settings,
         strength=c.strength if c.flossing == "joint" else None,
     )
-    clip = {"global_clipnorm" if c.clip == "global" else "clipnorm": c.clipnorm}
+    clip = {"weight": "clipnorm", "global": "global_clipnorm"}.get(c.clip)
     model.compile(
-        keras.optimizers.Adam(c.learning_rate, **clip),
+        keras.optimizers.Adam(c.learning_rate, **({clip: c.clipnorm} if clip else {})),
         loss=task.loss(),
         weighted_metrics=[task.metric()],
         jit_compile=XLA[c.xla],

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_floss.experiments.figures import Figure, declared, figure
 from keras_floss.experiments.output import Path
-from keras_floss.experiments.pictures import LEARNED, PICTURES, Rows, table
+from keras_floss.experiments.pictures import COLLAPSED, LEARNED, PICTURES, Rows, table
 from keras_floss.experiments.problems import TASKS
 from keras_floss.experiments.reproduce import minutes, of_figure, read, seconds_to_do
 
@@ -59,6 +59,11 @@ def below(wanted: Figure, rows: Rows) -> str:
         score = "Medians."
     elif task.measure == "error":
         score = "The median of the last error."
+    elif wanted.picture == "collapse":
+        score = (
+            f"The median of the last {task.label}; collapsed: {COLLAPSED:g} or more under "
+            "its best at the end, with p of Fisher's exact test against the first line."
+        )
     else:
         score = (
             f"The median of the last {task.label} (how many seeds have {LEARNED:g} or "

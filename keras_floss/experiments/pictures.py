@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
@@ -29,6 +30,8 @@ class Row(TypedDict):
 
 Rows: TypeAlias = Sequence[tuple[Part, Row]]
 LEARNED = 0.95
+# Collapsed: so much worse at the end than at its best.
+COLLAPSED = 0.1
 # Of the pictures of the condition number: how many directions, and over how many steps.
 DIRECTIONS, HORIZON, HORIZON_BY_GAIN = 40, 200, 100
 
@@ -39,15 +42,18 @@ def over(figure: Figure, rows: Rows) -> Picture:
     picture, axis = plots.figure()
     curves = {}
     for arm in figure.seeds:
-        at = by_point(rows, arm)
-        # As many seeds at each point as all have: the others are in the table.
-        seeds = min(map(len, at.values()), default=0)
-        if seeds:
-            scores = [[scores[n] for scores in at.values()] for n in range(seeds)]
-            curves[arm] = (list(at), scores)
+        if points := by_point(rows, arm):
+            curves[arm] = _lines(points)
     plots.learning_curves(curves, task.chance, task.label, axis)
     axis.set_xlabel(figure.over)
     axis.set_xlim(auto=True)
+    return picture
+
+
+def collapse(figure: Figure, rows: Rows) -> Picture:
+    """The same over learning rates."""
+    picture = over(figure, rows)
+    picture.axes[0].set_xscale("log")
     return picture
 
 
@@ -64,6 +70,24 @@ def gradient(figure: Figure, rows: Rows) -> Picture:
             learns[arm] = (updates[1:], [r[task.measure] for r in results])
     plots.learning_curves(arrives, None, r"$\log_{10}$ of the gradient: first / last", left)
     plots.learning_curves(learns, task.chance, task.label, right)
+    return picture
+
+
+def paths(figure: Figure, rows: Rows) -> Picture:
+    """Over the axis: how much of the gradient comes through c at first, and the score."""
+    task = TASKS[figure.parts[0].knobs["task"]]
+    picture, (left, right) = plots.figure(columns=2)
+    shares, scores = {}, {}
+    for arm in figure.seeds:
+        first = _by_point(rows, arm, lambda result: result["cell_share"][0])
+        if first:
+            shares[arm] = _lines(first)
+            scores[arm] = _lines(by_point(rows, arm))
+    plots.learning_curves(shares, None, "share of the gradient through c", left)
+    plots.learning_curves(scores, task.chance, task.label, right)
+    for axis in (left, right):
+        axis.set_xlabel(figure.over)
+        axis.set_xlim(auto=True)
     return picture
 
 
@@ -131,11 +155,7 @@ def condition_by_gain(figure: Figure, rows: Rows) -> Picture:
                 at = _nearest(horizons, HORIZON_BY_GAIN)
                 value = getattr(numbers, f"log_{what}")[0, at, DIRECTIONS - 1]
                 points.setdefault(part.across or 0.0, []).append(value / np.log(10))
-            seeds = min(map(len, points.values()))
-            curves[f"{label}, {what}"] = (
-                list(points),
-                [[values[n] for values in points.values()] for n in range(seeds)],
-            )
+            curves[f"{label}, {what}"] = _lines(points)
     plots.learning_curves(curves, None, rf"$\log_{{10}}\,\kappa_{{{DIRECTIONS}}}$", axis)
     axis.set_xlabel(figure.over)
     return picture
@@ -143,7 +163,9 @@ def condition_by_gain(figure: Figure, rows: Rows) -> Picture:
 
 PICTURES: dict[str, Callable[[Figure, Rows], Picture]] = {
     "over": over,
+    "collapse": collapse,
     "gradient": gradient,
+    "paths": paths,
     "first exponent": first_exponent,
     "spectra": spectra,
     "condition": condition,
@@ -164,6 +186,8 @@ def table(figure: Figure, rows: Rows) -> list[dict[str, str]]:
             for point in points:
                 head = f"{figure.over} {point:.3g}" if figure.over else "score"
                 line[head] = _score(figure, scores.get(point, []))
+            if figure.picture == "collapse" and own:
+                line["collapsed"] = _collapsed(rows, arm, next(iter(figure.seeds)))
         else:
             losses = [row["result"]["flossing_loss"][-1] for row in own]
             steps = [len(row["result"]["step"]) for row in own]
@@ -177,21 +201,56 @@ def table(figure: Figure, rows: Rows) -> list[dict[str, str]]:
 
 def by_point(rows: Rows, arm: str) -> dict[float, list[float]]:
     """The scores of an arm, seed by seed, at each point of the axis."""
+    return _by_point(rows, arm, lambda result: result["score"])
+
+
+def _by_point(
+    rows: Rows, arm: str, value: Callable[[dict[str, Any]], float]
+) -> dict[float, list[float]]:
     points: dict[float, list[float]] = {}
     for part, row in rows:
         if part.arm == arm:
-            points.setdefault(part.across or 0.0, []).append(row["result"]["score"])
+            points.setdefault(part.across or 0.0, []).append(value(row["result"]))
     return points
+
+
+def _lines(points: dict[float, list[float]]) -> tuple[list[float], list[list[float]]]:
+    """Points of the axis, and a line a seed: those seeds that all points have."""
+    seeds = min(map(len, points.values()))
+    return list(points), [[values[n] for values in points.values()] for n in range(seeds)]
 
 
 def _score(figure: Figure, scores: Sequence[float]) -> str:
     if not scores:
         return "–"
     text = f"{np.median(scores):.3f}"
-    if TASKS[figure.parts[0].knobs["task"]].measure == "error":
+    error = TASKS[figure.parts[0].knobs["task"]].measure == "error"
+    if error or figure.picture == "collapse":
         return text
     learned = sum(score >= LEARNED for score in scores)
     return f"{text} ({learned}/{len(scores)})"
+
+
+def _collapsed(rows: Rows, arm: str, other: str) -> str:
+    """How many runs of an arm did, and whether that differs from another by chance."""
+
+    def counted(arm: str) -> tuple[int, int]:
+        results = [row["result"] for part, row in rows if part.arm == arm]
+        return sum(r["best"] - r["score"] >= COLLAPSED for r in results), len(results)
+
+    (ours, n), (theirs, m) = counted(arm), counted(other)
+    text = f"{ours} of {n}"
+    return text if arm == other else f"{text} (p = {fisher(ours, n, theirs, m):.2g})"
+
+
+def fisher(a: int, n: int, b: int, m: int) -> float:
+    """Fisher's exact test: p of a of n beside b of m, where both have the same odds."""
+    ways = [
+        math.comb(n, k) * math.comb(m, a + b - k)
+        for k in range(max(0, a + b - m), min(n, a + b) + 1)
+    ]
+    ours = math.comb(n, a) * math.comb(m, b)
+    return sum(way for way in ways if way <= ours) / math.comb(n + m, a + b)
 
 
 def _nearest(horizons: Sequence[int], to: int) -> int:

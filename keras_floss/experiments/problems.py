@@ -75,6 +75,7 @@ _error: dict[str, Any] = {
     "measure": "error",
 }
 _class_loss = partial(keras.losses.SparseCategoricalCrossentropy, from_logits=True)
+_class_accuracy = partial(keras.metrics.SparseCategoricalAccuracy, name="accuracy")
 
 
 def _pixels(
@@ -103,7 +104,7 @@ def _pixels(
         outputs=10,
         every_step=False,
         loss=_class_loss,
-        metric=partial(keras.metrics.SparseCategoricalAccuracy, name="accuracy"),
+        metric=_class_accuracy,
         measure="test_accuracy",
         chance=0.1,
         knob="",
@@ -135,8 +136,21 @@ TASKS = {
         knob="length",
         **_error,
     ),
+    "first-symbol": Task(
+        lambda c, seed: tasks.first_symbol(c.length, c.batch_size, seed),
+        channels=12,
+        outputs=4,
+        every_step=False,
+        loss=_class_loss,
+        metric=_class_accuracy,
+        chance=1 / 4,
+        thresholds=(0.5, 0.95),
+        knob="length",
+    ),
     "digits": _pixels(tasks.sequential_digits, None, 64),
     "permuted-digits": _pixels(tasks.sequential_digits, 0, 64),
+    "mnist1d": _pixels(tasks.mnist1d, None, 40),
+    "permuted-mnist1d": _pixels(tasks.mnist1d, 0, 40),
     "mnist": _pixels(tasks.sequential_mnist, None, 784),
     "permuted-mnist": _pixels(tasks.sequential_mnist, 0, 784),
 }

@@ -9,6 +9,8 @@ from keras_floss.tasks.delays import (
     spatial_xor,
     temporal_xor,
 )
+from keras_floss.tasks.first_symbol import first_symbol
+from keras_floss.tasks.mnist1d import mnist1d
 from keras_floss.tasks.pixels import sequential_digits, sequential_mnist
 
 __all__ = [
@@ -17,7 +19,9 @@ __all__ = [
     "copying_accuracy",
     "copying_memory",
     "delayed_copy",
+    "first_symbol",
     "hierarchical_xor",
+    "mnist1d",
     "sequential_digits",
     "sequential_mnist",
     "spatial_xor",

@@ -51,7 +51,7 @@ def sequential_mnist(permutation_seed: int | None = None) -> tuple[Part, Part, P
         [Le et al., 2015](https://arxiv.org/abs/1504.00941),
         [Kanuparthi et al., ICLR 2019](https://arxiv.org/abs/1810.03023)
     """
-    order = _order(28 * 28, permutation_seed)
+    order = pixel_order(28 * 28, permutation_seed)
     try:
         (images, classes), (test_images, test_classes) = keras.datasets.mnist.load_data()
     except Exception as error:  # Keras has no narrower class for a failed download
@@ -104,7 +104,7 @@ def sequential_digits(permutation_seed: int | None = None) -> tuple[Part, Part, 
         [Optical recognition of handwritten digits, UCI](https://archive.ics.uci.edu/dataset/80),
         its test set
     """
-    order = _order(8 * 8, permutation_seed)
+    order = pixel_order(8 * 8, permutation_seed)
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -121,7 +121,7 @@ def sequential_digits(permutation_seed: int | None = None) -> tuple[Part, Part, 
     return train, validation, test
 
 
-def _order(pixels, permutation_seed):
+def pixel_order(pixels, permutation_seed):
     """The pixel of each time step."""
     if permutation_seed is None:
         return np.arange(pixels)
