@@ -34,9 +34,12 @@ def train(output: str | None, **knobs: Any) -> None:
     # A bar that moves is for a terminal; elsewhere one line an epoch.
     result = run(configuration, verbose=1 if sys.stdout.isatty() else 2)
     measure, updates = TASKS[configuration.task].label, result.history["update"][-1]
+    exponent = ""
+    if result.spectra:
+        exponent = f"λ_1 {result.spectra['trained'][0]:+.3f} per time step, "
     print(
         f"\n{measure} {result.measure:.3f} after {updates} updates, "
-        f"λ_1 {result.spectra['trained'][0]:+.3f} per time step, {result.seconds:.0f} s"
+        f"{exponent}{result.seconds:.0f} s"
     )
     if output:
         with staged(output, files.RUN) as part:

@@ -27,6 +27,8 @@ NETWORKS = (
     "h-detach-chrono",
     "c-detach",
 )
+# What has no recurrent layer, and nothing to floss.
+OTHER_NETWORKS = ("linear", "convolution")
 
 # The settings of `keras_floss.Flossing` that are knobs too: their defaults, and their help.
 SETTINGS: dict[str, tuple[Any, str]] = {
@@ -112,8 +114,10 @@ class Knobs:
         "that starts at the identity; one with chrono biases, for delays up to the length "
         "of a sequence; an LSTM with "
         "h-detach, whose gradient through h is blocked now and then; the same with chrono "
-        "biases; with the gradient through c blocked, which does harm",
+        "biases; with the gradient through c blocked, which does harm. Not to be flossed: "
+        "linear recurrent units; causal convolutions",
         *NETWORKS,
+        *OTHER_NETWORKS,
     )
     units: int = knob(80, "units of the network", 1, MOST_UNITS)
     gain: float = knob(1.0, "factor of the recurrent weights as they are made")
@@ -179,6 +183,11 @@ class Knobs:
         for field in dataclasses.fields(self):
             if field.metadata:
                 check(field.name, getattr(self, field.name), field.metadata["allowed"])
+        if self.network in OTHER_NETWORKS and self.flossing != "none":
+            raise ValueError(
+                f"`flossing` must be none: {self.network} has no recurrent layer that "
+                f"could be flossed. Received: {self.flossing!r}"
+            )
         if self.updates > UPDATES_PER_REPORT and self.updates % UPDATES_PER_REPORT:
             raise ValueError(
                 f"`updates` must be a multiple of {UPDATES_PER_REPORT}, over which results "

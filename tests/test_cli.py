@@ -18,6 +18,7 @@ from keras_floss import Flossing, plots
 from keras_floss.experiments import Configuration
 from keras_floss.experiments.demo import demo
 from keras_floss.experiments.network import NETWORKS, XLA, build
+from keras_floss.experiments.other_networks import OTHER_NETWORKS
 from keras_floss.experiments.problems import TASKS
 from keras_floss.experiments.run import Result, run
 from keras_floss_command import files, knobs, tasks
@@ -69,6 +70,7 @@ def test_help_lists_the_commands_and_the_knobs(capsys):
         (["--flossing-steps=0"], "`flossing_steps`"),
         (["--flossing-every=0"], "`flossing_every`"),
         (["--network=magic"], "--network"),
+        (["--network=linear"], "`flossing`"),
         (["--flossing=magic"], "--flossing"),
         (["--delay=soon"], "--delay"),
         (["--units=10000000000000"], "`units`"),
@@ -115,7 +117,7 @@ def test_flossing_that_fails_ends_with_its_sentence(capsys):
 def test_what_the_flags_say_is_what_there_is():
     """The flags are made without the code that they belong to."""
     allowed = {f.name: f.metadata["allowed"] for f in dataclasses.fields(knobs.Knobs)}
-    assert list(allowed["network"]) == list(NETWORKS)
+    assert list(allowed["network"]) == [*NETWORKS, *OTHER_NETWORKS]
     assert list(allowed["xla"]) == list(XLA)
     assert list(allowed["task"]) == list(TASKS) == list(tasks.ARMS)
     settings = Flossing()

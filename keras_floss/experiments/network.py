@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_floss import FlossingModel
+from keras_floss.experiments.other_networks import OTHER_NETWORKS
 from keras_floss.experiments.problems import TASKS
 from keras_floss.initializers import Chrono
 from keras_floss.layers import GRU, LSTM, HDetachLSTM, RateRNN, SimpleRNN
@@ -54,18 +55,17 @@ def options(configuration: Configuration) -> dict[str, Any]:
     return made
 
 
-def build(configuration: Configuration) -> FlossingModel:
-    """The compiled network of a configuration, the same for the same seed."""
+def build(configuration: Configuration) -> keras.Model:
+    """The compiled network of a configuration, the same for the same seed.
+
+    A `FlossingModel`, but for the networks that have no recurrent layer.
+    """
     c, task = configuration, TASKS[configuration.task]
     keras.utils.set_random_seed(c.seed)
     # An open number of steps, so that the weights serve at any delay.
     inputs = keras.Input((None, task.channels))
-    layer = NETWORKS[c.network](
-        c.units, return_sequences=task.every_step, name=RECURRENT, **options(c)
-    )
-    states = layer(inputs)
-    recurrent_kernel = layer.cell.recurrent_kernel
-    recurrent_kernel.assign(c.gain * recurrent_kernel)
+    recurrent = c.network in NETWORKS
+    states = (_recurrent if recurrent else _other)(inputs, c)
     initializer = "glorot_uniform"
     if c.network == "rate-rnn":
         # As in the released code of the flossing paper: N(0, 1), not scaled by 1/√units.
@@ -73,20 +73,45 @@ def build(configuration: Configuration) -> FlossingModel:
     outputs = keras.layers.Dense(
         task.outputs, kernel_initializer=initializer, name="readout"
     )(states)
+    clip = {"weight": "clipnorm", "global": "global_clipnorm"}.get(c.clip)
+    settings = {
+        "optimizer": keras.optimizers.Adam(
+            c.learning_rate, **({clip: c.clipnorm} if clip else {})
+        ),
+        "loss": task.loss(),
+        "weighted_metrics": [task.metric()],
+        "jit_compile": XLA[c.xla],
+    }
+    if not recurrent:
+        model = keras.Model(inputs, outputs)
+        model.compile(**settings)
+        return model
     model = FlossingModel(
         inputs,
         outputs,
         flossing=c.settings,
         strength=c.strength if c.flossing == "joint" else None,
     )
-    clip = {"weight": "clipnorm", "global": "global_clipnorm"}.get(c.clip)
     model.compile(
-        keras.optimizers.Adam(c.learning_rate, **({clip: c.clipnorm} if clip else {})),
-        loss=task.loss(),
-        weighted_metrics=[task.metric()],
-        jit_compile=XLA[c.xla],
+        **settings,
         flossing_optimizer=keras.optimizers.Adam(c.flossing_learning_rate)
         if c.flossing_optimizer == "adam"
         else None,
     )
     return model
+
+
+def _recurrent(inputs: Any, c: Configuration) -> Any:
+    layer = NETWORKS[c.network](
+        c.units, return_sequences=TASKS[c.task].every_step, name=RECURRENT, **options(c)
+    )
+    states = layer(inputs)
+    recurrent_kernel = layer.cell.recurrent_kernel
+    recurrent_kernel.assign(c.gain * recurrent_kernel)
+    return states
+
+
+def _other(inputs: Any, c: Configuration) -> Any:
+    task = TASKS[c.task]
+    states = OTHER_NETWORKS[c.network](inputs, c.units, task.steps(c))
+    return states if task.every_step else states[:, -1]

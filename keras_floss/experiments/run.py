@@ -28,17 +28,18 @@ class Result:
 
     Attributes:
         configuration: what was run.
-        model: the trained `FlossingModel`.
+        model: the trained model, as `build` makes it.
         history: lists `update`, `loss` and `accuracy` or `error`; each entry is a mean
             over the updates since the one before, each measured on its batch before the
             update. Of a task with a test set, `test_loss` and `test_accuracy`, too.
         flossing: lists by flossing step, or empty.
-        spectra: exponents at stages of the run, `{stage: (units,) array}`.
+        spectra: exponents at stages of the run, `{stage: (units,) array}`; of a network
+            without a recurrent layer none.
         seconds: of wall time.
     """
 
     configuration: Configuration
-    model: FlossingModel
+    model: keras.Model
     history: dict[str, list[float]]
     flossing: dict[str, list[float]]
     spectra: dict[str, np.ndarray]
@@ -112,7 +113,7 @@ def run(
     spectra: dict[str, np.ndarray] = {}
 
     def look(stage: str) -> None:
-        if stage not in spectra:
+        if stage not in spectra and isinstance(model, FlossingModel):
             spectrum = model.lyapunov_spectrum(sample, warmup=warmup)[RECURRENT]
             spectra[stage] = np.mean(spectrum, axis=0)
 
