@@ -12,7 +12,11 @@ FOLDER = pathlib.Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
 # Two seconds; the others are for `pytest -m slow`.
 FAST = ("own_train_step",)
-NEEDS = {"keras_tuner_search": "keras_tuner", "tensorboard_logs": "tensorboard"}
+NEEDS = {
+    "keras_tuner_search": "keras_tuner",
+    "neurogym_delayed_match": "neurogym",
+    "tensorboard_logs": "tensorboard",
+}
 
 
 @pytest.mark.parametrize(
