@@ -2,9 +2,9 @@
 
 A sample is shown, a delay of three seconds follows, then a second one: are they the same?
 The trials come from NeuroGym's own dataset class, through `tf.data`. It prints how often a
-rate network answers rightly in the time of decision, as it comes and after `Preflossing`, on
-one seed (on seeds 0 to 2 it was 0.49, 0.48 and 0.48, and flossed 1.000 each time). It needs
-`pip install neurogym torch`: NeuroGym imports PyTorch.
+rate network answers rightly in the time of decision, as it comes and after `Preflossing`,
+on one seed (on seeds 0 to 2 it was 0.49, 0.48 and 0.48, and flossed 1.000 each time). It
+needs `pip install neurogym torch`: NeuroGym imports PyTorch.
 """
 
 import os
