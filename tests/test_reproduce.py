@@ -123,6 +123,8 @@ def test_the_page_says_what_is_done_and_what_is_not(counted, tmp_path):
     assert "| SimpleRNN, flossed | 0.920 (0/5) | 0.920 (0/5) |" in sections["copy"]
     assert "Seeds an arm: 3 or 5" in sections["copy"]
     assert "still to do" not in sections["copy"]
+    assert figure("copy").found in sections["copy"]
+    assert figure("xor").found not in sections["xor"]
     assert f"**3 of {len(rows)} runs are still to do**" in sections["xor"]
     assert "keras-floss reproduce spectra" in sections["spectra"]
     assert "runs are still to do**, about 81 s" in sections["spectra"]

@@ -50,6 +50,7 @@ class Figure:
 
     Attributes:
         name, title, source, about: words. The source is the paper's figure, or "ours".
+        found: what its runs say, once they are all done.
         picture: which of `pictures.PICTURES` draws it.
         over: the axis: a knob, or `a / b` of two knobs; empty where there is none.
         parts: its runs.
@@ -60,6 +61,7 @@ class Figure:
     title: str
     source: str
     about: str
+    found: str
     picture: str
     over: str
     parts: Sequence[Part]
@@ -109,7 +111,8 @@ def figure(name: str, quick: bool = False) -> Figure:
                 across = _across(over, knobs) if over else None
                 parts.append(Part(label, across, about["measure"], knobs))
     words = {key: about[key] for key in ("title", "source", "about", "picture", "seconds")}
-    return Figure(name=name, over=over, parts=parts, **words)
+    found = about.get("found", "")
+    return Figure(name=name, over=over, parts=parts, found=found, **words)
 
 
 def _points(

@@ -29,7 +29,10 @@ def page(folder: Path) -> tuple[str, dict[str, bytes]]:
         parts += [f"## {each.title}", f"{each.about} ({each.source}.)"]
         if rows:
             pictures[f"{name}.png"] = _png(PICTURES[each.picture](each, rows))
-            parts += [f"![{each.title}]({folder.name}/{name}.png)", as_markdown(each, rows)]
+            parts.append(f"![{each.title}]({folder.name}/{name}.png)")
+            if len(rows) == len(each.parts) and each.found:
+                parts.append(each.found)
+            parts.append(as_markdown(each, rows))
         parts.append(f"```\nkeras-floss reproduce {name}\n```")
         if left := len(each.parts) - len(rows):
             parts.append(
