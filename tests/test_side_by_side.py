@@ -2,7 +2,11 @@
 
 import concurrent.futures
 import os
+import pathlib
+import pickle
+import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -25,7 +29,7 @@ def cluster():
 
 def square(item):
     number, folder = item
-    (folder / f"{number} {os.getpid()}").touch()
+    (folder / f"{number} {os.getpid()} {os.getppid()}").touch()
     time.sleep(0.5)
     return number**2
 
@@ -57,7 +61,7 @@ def test_what_a_lost_worker_had_begun_is_done_again(cluster, tmp_path):
     def kill():
         while not list(tmp_path.iterdir()):
             time.sleep(0.01)
-        killed.append(int(next(tmp_path.iterdir()).name.split()[1]))
+        killed.append(int(next(tmp_path.iterdir()).name.split()[2]))  # the worker
         os.kill(killed[0], signal.SIGKILL)
 
     thread = threading.Thread(target=kill, daemon=True)
@@ -67,8 +71,8 @@ def test_what_a_lost_worker_had_begun_is_done_again(cluster, tmp_path):
     thread.join()
     assert results == {item: item[0] ** 2 for item in items}
     begun = [path.name.split() for path in tmp_path.iterdir()]
-    lost = {number for number, process in begun if int(process) == killed[0]}
-    again = {number for number, process in begun if int(process) != killed[0]}
+    lost = {number for number, _, worker in begun if int(worker) == killed[0]}
+    again = {number for number, _, worker in begun if int(worker) != killed[0]}
     assert lost & again
 
 
@@ -97,9 +101,67 @@ def dies(item):
 
 
 @pytest.mark.slow
-def test_a_run_that_kills_its_workers_ends_in_a_sentence(cluster):
-    with pytest.raises(concurrent.futures.BrokenExecutor, match="worker"):
+def test_a_run_whose_process_is_killed_ends_in_a_sentence(cluster):
+    with pytest.raises(concurrent.futures.BrokenExecutor, match="exit code: -9"):
         list(side_by_side(dies, [7], dask=cluster.scheduler_address))
+
+
+def draws(item):
+    random.seed(item)
+    time.sleep(0.3)
+    return random.random()
+
+
+@pytest.mark.slow
+def test_nobody_else_draws_from_the_random_numbers_of_a_run(cluster):
+    """The event loop of a worker does, and Keras's initialisers are seeded from them."""
+    with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
+        client.run(draw_for_ever)
+    expected = {item: random.Random(item).random() for item in range(4)}
+    assert dict(side_by_side(draws, range(4), dask=cluster.scheduler_address)) == expected
+
+
+def draw_for_ever():
+    def draw():
+        while True:
+            random.random()
+            time.sleep(0.01)
+
+    threading.Thread(target=draw, daemon=True).start()
+
+
+def lingers(path):
+    path.write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def test_a_process_of_its_own_ends_with_the_one_that_began_it(tmp_path):
+    path = tmp_path / "process"
+    code = "import sys; from keras_floss_command.apart import call_apart; "
+    code += "call_apart(sys.stdin.buffer.read())"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, env=environment
+    )
+    parent.stdin.write(pickle.dumps((lingers, (path,))))
+    parent.stdin.close()
+    while not (path.exists() and path.read_text()):
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while is_there(int(path.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_there(int(path.read_text()))
+
+
+def is_there(process):
+    """Whether a process runs; one that has ended and is not waited for does not."""
+    try:
+        state = pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2]
+    except FileNotFoundError:
+        return False
+    return state.split()[0] != "Z"
 
 
 @pytest.mark.slow

@@ -6,19 +6,16 @@ import concurrent.futures
 import contextlib
 import os
 import pickle
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import tensorflow as tf
 
+from keras_floss_command.apart import call_apart
 from keras_floss_command.quiet import call
 
 Item = TypeVar("Item")
 NEEDED = 'pip install "keras-floss[sweep]"'
-# Seeds and TensorFlow's settings are those of a process: one run at a time in each,
-# whatever the number of threads of a Dask worker.
-_ONE_AT_A_TIME = threading.Lock()
 
 
 def side_by_side(
@@ -78,9 +75,8 @@ def _on_cluster(
     except ImportError as error:
         raise ImportError(f"A Dask cluster needs distributed: {NEEDED}") from error
     with distributed.Client(address, set_as_default=False) as client:
-        # Pickled here: the workers' own ways with functions would start TensorFlow loudly.
         futures = [
-            client.submit(call, pickle.dumps((_work, (function, item, None))), pure=False)
+            client.submit(call_apart, pickle.dumps((_work, (function, item))), pure=False)
             for item in items
         ]
         try:
@@ -93,11 +89,10 @@ def _on_cluster(
 
 
 def _work(
-    function: Callable[[Item], Any], item: Item, threads: int | None
+    function: Callable[[Item], Any], item: Item, threads: int | None = None
 ) -> tuple[Item, Any]:
-    with _ONE_AT_A_TIME:
-        if threads:
-            # Raises where the process has begun before, with this number of threads.
-            with contextlib.suppress(RuntimeError):
-                tf.config.threading.set_intra_op_parallelism_threads(threads)
-        return item, function(item)
+    if threads:
+        # Raises where the process has begun before, with this number of threads.
+        with contextlib.suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+    return item, function(item)
