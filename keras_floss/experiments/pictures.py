@@ -30,6 +30,8 @@ class Row(TypedDict):
 
 Rows: TypeAlias = Sequence[tuple[Part, Row]]
 LEARNED = 0.95
+# So many curves leave room for a legend among them.
+FEW = 5
 # Collapsed: so much worse at the end than at its best.
 COLLAPSED = 0.1
 # Of the pictures of the condition number: how many directions, and over how many steps.
@@ -45,8 +47,10 @@ def over(figure: Figure, rows: Rows) -> Picture:
         if points := by_point(rows, arm):
             curves[arm] = _lines(points)
     plots.learning_curves(curves, task.chance, task.label, axis)
-    axis.set_xlabel(figure.over)
-    axis.set_xlim(auto=True)
+    _name_across(axis, figure)
+    if len(curves) > FEW:
+        picture.set_size_inches(8, 4)
+        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     return picture
 
 
@@ -86,8 +90,7 @@ def paths(figure: Figure, rows: Rows) -> Picture:
     plots.learning_curves(shares, None, "share of the gradient through c", left)
     plots.learning_curves(scores, task.chance, task.label, right)
     for axis in (left, right):
-        axis.set_xlabel(figure.over)
-        axis.set_xlim(auto=True)
+        _name_across(axis, figure)
     return picture
 
 
@@ -157,7 +160,7 @@ def condition_by_gain(figure: Figure, rows: Rows) -> Picture:
                 points.setdefault(part.across or 0.0, []).append(value / np.log(10))
             curves[f"{label}, {what}"] = _lines(points)
     plots.learning_curves(curves, None, rf"$\log_{{10}}\,\kappa_{{{DIRECTIONS}}}$", axis)
-    axis.set_xlabel(figure.over)
+    _name_across(axis, figure)
     return picture
 
 
@@ -251,6 +254,12 @@ def fisher(a: int, n: int, b: int, m: int) -> float:
     ]
     ours = math.comb(n, a) * math.comb(m, b)
     return sum(way for way in ways if way <= ours) / math.comb(n + m, a + b)
+
+
+def _name_across(axis: Any, figure: Figure) -> None:
+    """Names the axis of a figure, which need not begin at 0 as updates do."""
+    axis.set_xlabel(figure.over)
+    axis.autoscale(axis="x")
 
 
 def _nearest(horizons: Sequence[int], to: int) -> int:
