@@ -17,7 +17,7 @@ import re
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
-from keras_floss.experiments.page import page as page_of_results
+from keras_floss.results.page import page as page_of_results
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"

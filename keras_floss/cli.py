@@ -12,8 +12,8 @@ from keras_floss.experiments.compare import compare
 from keras_floss.experiments.demo import demo
 from keras_floss.experiments.output import check_folder, staged
 from keras_floss.experiments.problems import TASKS
-from keras_floss.experiments.reproduce import reproduce
 from keras_floss.experiments.saved_model import spectrum
+from keras_floss.results.reproduce import reproduce
 from keras_floss_command import files
 from keras_floss_command.parser import UPDATES
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from keras_floss.experiments import figures, measures, page, pictures, reproduce
-from keras_floss.experiments.figures import declared, figure
+from keras_floss.results import figures, measures, page, pictures, reproduce
+from keras_floss.results.figures import declared, figure
 from keras_floss_command.main import main
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from keras_floss import __version__, plots
-from keras_floss.experiments.figures import Figure, Part, declared, figure
-from keras_floss.experiments.measures import MEASURES
 from keras_floss.experiments.output import Path, aligned, check_folder, staged
-from keras_floss.experiments.pictures import PICTURES, Row, table
 from keras_floss.experiments.side_by_side import side_by_side
+from keras_floss.results.figures import Figure, Part, declared, figure
+from keras_floss.results.measures import MEASURES
+from keras_floss.results.pictures import PICTURES, Row, table
 
 
 def reproduce(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 import numpy as np
 
 from keras_floss import ConditionNumber, plots
-from keras_floss.experiments.figures import Figure, Part
 from keras_floss.experiments.problems import TASKS
+from keras_floss.results.figures import Figure, Part
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture

@@ -7,11 +7,11 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from keras_floss.experiments.figures import Figure, declared, figure
 from keras_floss.experiments.output import Path
-from keras_floss.experiments.pictures import COLLAPSED, LEARNED, PICTURES, Rows, table
 from keras_floss.experiments.problems import TASKS
-from keras_floss.experiments.reproduce import minutes, of_figure, read, seconds_to_do
+from keras_floss.results.figures import Figure, declared, figure
+from keras_floss.results.pictures import COLLAPSED, LEARNED, PICTURES, Rows, table
+from keras_floss.results.reproduce import minutes, of_figure, read, seconds_to_do
 
 
 def page(folder: Path) -> tuple[str, dict[str, bytes]]:
