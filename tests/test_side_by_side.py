@@ -15,6 +15,8 @@ import pytest
 from test_cli import compare, rows_of
 
 from keras_floss.experiments.side_by_side import side_by_side
+from keras_floss.results import reproduce
+from keras_floss.results.figures import figure
 
 distributed = pytest.importorskip("distributed")
 
@@ -52,6 +54,18 @@ def test_each_item_comes_back_once(where, request, tmp_path):
     ]
     here = {path.name.split()[1] for path in tmp_path.iterdir()} == {str(os.getpid())}
     assert here == (not where)
+
+
+def test_there_are_no_more_processes_than_runs(monkeypatch, tmp_path):
+    asked = []
+
+    def here(function, items, jobs, dask):
+        asked.append(jobs)
+        return []
+
+    monkeypatch.setattr("keras_floss.results.reproduce.side_by_side", here)
+    reproduce.do(figure("copy"), tmp_path, jobs=1000, dask=None)
+    assert asked == [len(figure("copy").parts)]
 
 
 @pytest.mark.slow

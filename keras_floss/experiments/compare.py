@@ -74,7 +74,9 @@ def compare(
         )
         # Another `compare` may have done it meanwhile.
         left = (c for c in todo if not _read_into(runs, c, folders[c]))
-        for c, (came_to, written) in side_by_side(_run, left, jobs, dask):
+        # No more processes than runs.
+        results = side_by_side(_run, left, min(jobs, len(todo)), dask)
+        for c, (came_to, written) in results:
             # Not read back: another `compare` may put other runs there.
             runs[c] = came_to
             _write(c, folders[c], came_to, written)
@@ -126,7 +128,7 @@ def _run(configuration: Configuration) -> tuple[dict[str, Any], dict[str, bytes]
     result = run(configuration, verbose=0)
     came_to = {
         **result.history,
-        "flossing_steps": len(result.flossing.get("flossing_loss", [])),
+        "flossing_steps": result.flossing_steps,
         "seconds": result.seconds,
     }
     with tempfile.TemporaryDirectory() as folder:

@@ -50,6 +50,11 @@ class Result:
         """The last accuracy of the run, or error."""
         return self.history[TASKS[self.configuration.task].measure][-1]
 
+    @property
+    def flossing_steps(self) -> int:
+        """How many flossing steps there were, in all."""
+        return len(self.flossing.get("flossing_loss", []))
+
     def save(self, folder: Path) -> None:
         """Writes `configuration.json`, `history.csv`, `flossing.csv` and the weights."""
         folder = pathlib.Path(folder)

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from keras_floss.experiments.configuration import Configuration
+from keras_floss.experiments.problems import TASKS, Task
 
 DECLARED = pathlib.Path(__file__).parent / "figures.json"
 # No default of the package was chosen by the seeds from here on.
@@ -66,6 +67,11 @@ class Figure:
     over: str
     parts: Sequence[Part]
     seconds: float
+
+    @property
+    def task(self) -> Task:
+        """The task of its runs, which is the same of all."""
+        return TASKS[self.parts[0].knobs["task"]]
 
     @property
     def seeds(self) -> dict[str, int]:

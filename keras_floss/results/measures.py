@@ -28,14 +28,13 @@ def training(configuration: Configuration) -> dict[str, Any]:
     """What a run of the command `train` comes to."""
     result = run(configuration, verbose=0)
     task = TASKS[configuration.task]
-    losses = result.flossing.get("flossing_loss", [])
     scores = result.history[task.measure]
     return {
         "score": _short(scores[-1]),
         "best": _short(min(scores) if task.measure == "error" else max(scores)),
         "update": result.history["update"],
         task.measure: _short(scores),
-        "flossing_steps": len(losses),
+        "flossing_steps": result.flossing_steps,
         "exponents": {
             stage: _short([spectrum[0], spectrum[-1]])
             for stage, spectrum in result.spectra.items()

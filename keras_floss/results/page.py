@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 from keras_floss.experiments.output import Path
-from keras_floss.experiments.problems import TASKS
 from keras_floss.results.figures import Figure, declared, figure
-from keras_floss.results.pictures import COLLAPSED, LEARNED, PICTURES, Rows, table
+from keras_floss.results.pictures import COLLAPSED, LEARNED, Rows, png, table
 from keras_floss.results.reproduce import minutes, of_figure, read, seconds_to_do
 
 
@@ -28,7 +25,7 @@ def page(folder: Path) -> tuple[str, dict[str, bytes]]:
         rows = of_figure(each, done)
         parts += [f"## {each.title}", f"{each.about} ({each.source}.)"]
         if rows:
-            pictures[f"{name}.png"] = _png(PICTURES[each.picture](each, rows))
+            pictures[f"{name}.png"] = png(each, rows)
             parts.append(f"![{each.title}]({folder.name}/{name}.png)")
             if len(rows) == len(each.parts) and each.found:
                 parts.append(each.found)
@@ -56,8 +53,7 @@ def as_markdown(wanted: Figure, rows: Rows) -> str:
 
 def below(wanted: Figure, rows: Rows) -> str:
     """What the numbers of a table are, of how many runs, when and where they were made."""
-    seeds = sorted(set(wanted.seeds.values()))
-    task = TASKS[wanted.parts[0].knobs["task"]]
+    seeds, task = sorted(set(wanted.seeds.values())), wanted.task
     if "score" not in rows[0][1]["result"]:
         score = "Medians."
     elif task.measure == "error":
@@ -81,12 +77,6 @@ def below(wanted: Figure, rows: Rows) -> str:
         f"{_in_words(seeds)}. Run {_between(dates)} ({'; '.join(versions)}; "
         f"{'; '.join(sorted({row['machine'] for _, row in rows}))})."
     )
-
-
-def _png(picture: Any) -> bytes:
-    buffer = io.BytesIO()
-    picture.savefig(buffer, format="png", dpi=100)
-    return buffer.getvalue()
 
 
 def _in_words(numbers: Sequence[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 import numpy as np
 
 from keras_floss import ConditionNumber, plots
-from keras_floss.experiments.problems import TASKS
 from keras_floss.results.figures import Figure, Part
 
 if TYPE_CHECKING:
@@ -40,13 +40,12 @@ DIRECTIONS, HORIZON, HORIZON_BY_GAIN = 40, 200, 100
 
 def over(figure: Figure, rows: Rows) -> Picture:
     """The last score over the axis: median and 20th to 80th percentile by arm."""
-    task = TASKS[figure.parts[0].knobs["task"]]
     picture, axis = plots.figure()
     curves = {}
     for arm in figure.seeds:
         if points := by_point(rows, arm):
             curves[arm] = _lines(points)
-    plots.learning_curves(curves, task.chance, task.label, axis)
+    plots.learning_curves(curves, figure.task.chance, figure.task.label, axis)
     _name_across(axis, figure)
     if len(curves) > FEW:
         picture.set_size_inches(8, 4)
@@ -63,7 +62,6 @@ def collapse(figure: Figure, rows: Rows) -> Picture:
 
 def gradient(figure: Figure, rows: Rows) -> Picture:
     """Over the updates: how much of the gradient reaches the first step, and the score."""
-    task = TASKS[figure.parts[0].knobs["task"]]
     picture, (left, right) = plots.figure(columns=2)
     arrives, learns = {}, {}
     for arm in figure.seeds:
@@ -71,15 +69,14 @@ def gradient(figure: Figure, rows: Rows) -> Picture:
         if results:
             updates = results[0]["update"]
             arrives[arm] = (updates, [r["log_ratio"] for r in results])
-            learns[arm] = (updates[1:], [r[task.measure] for r in results])
+            learns[arm] = (updates[1:], [r[figure.task.measure] for r in results])
     plots.learning_curves(arrives, None, r"$\log_{10}$ of the gradient: first / last", left)
-    plots.learning_curves(learns, task.chance, task.label, right)
+    plots.learning_curves(learns, figure.task.chance, figure.task.label, right)
     return picture
 
 
 def paths(figure: Figure, rows: Rows) -> Picture:
     """Over the axis: how much of the gradient comes through c at first, and the score."""
-    task = TASKS[figure.parts[0].knobs["task"]]
     picture, (left, right) = plots.figure(columns=2)
     shares, scores = {}, {}
     for arm in figure.seeds:
@@ -88,7 +85,7 @@ def paths(figure: Figure, rows: Rows) -> Picture:
             shares[arm] = _lines(first)
             scores[arm] = _lines(by_point(rows, arm))
     plots.learning_curves(shares, None, "share of the gradient through c", left)
-    plots.learning_curves(scores, task.chance, task.label, right)
+    plots.learning_curves(scores, figure.task.chance, figure.task.label, right)
     for axis in (left, right):
         _name_across(axis, figure)
     return picture
@@ -176,6 +173,13 @@ PICTURES: dict[str, Callable[[Figure, Rows], Picture]] = {
 }
 
 
+def png(figure: Figure, rows: Rows) -> bytes:
+    """The picture of a figure, as bytes of a PNG."""
+    buffer = io.BytesIO()
+    PICTURES[figure.picture](figure, rows).savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
+
+
 def table(figure: Figure, rows: Rows) -> list[dict[str, str]]:
     """A line an arm: medians, and how many seeds have learned, or where flossing ended."""
     training = all("score" in row["result"] for _, row in rows)
@@ -227,8 +231,7 @@ def _score(figure: Figure, scores: Sequence[float]) -> str:
     if not scores:
         return "–"
     text = f"{np.median(scores):.3f}"
-    error = TASKS[figure.parts[0].knobs["task"]].measure == "error"
-    if error or figure.picture == "collapse":
+    if figure.task.measure == "error" or figure.picture == "collapse":
         return text
     learned = sum(score >= LEARNED for score in scores)
     return f"{text} ({learned}/{len(scores)})"

@@ -19,7 +19,7 @@ from keras_floss.experiments.output import Path, aligned, check_folder, staged
 from keras_floss.experiments.side_by_side import side_by_side
 from keras_floss.results.figures import Figure, Part, declared, figure
 from keras_floss.results.measures import MEASURES
-from keras_floss.results.pictures import PICTURES, Row, table
+from keras_floss.results.pictures import Row, png, table
 
 
 def reproduce(
@@ -54,29 +54,30 @@ def reproduce(
     plots.figure()  # raises where there is no matplotlib
     check_folder(output, *(f"{f.name}{end}" for f in wanted for end in (".jsonl", ".png")))
     for each in wanted:
-        do(each, output, jobs, dask)
-        rows = of_figure(each, read(output, each.name))
+        rows = of_figure(each, do(each, output, jobs, dask))
         print(f"\n{each.title}\n{aligned(table(each, rows))}\n")
         with staged(output) as part:
-            PICTURES[each.picture](each, rows).savefig(part / f"{each.name}.png", dpi=100)
+            (part / f"{each.name}.png").write_bytes(png(each, rows))
         print(f"Picture: {output / each.name}.png", flush=True)
 
 
-def do(wanted: Figure, output: pathlib.Path, jobs: int, dask: str | None) -> None:
-    """Does the runs of a figure that are not in its file."""
+def do(wanted: Figure, output: pathlib.Path, jobs: int, dask: str | None) -> dict[str, Row]:
+    """Does the runs of a figure that are not in its file; returns all, as `read` does."""
     done = read(output, wanted.name)
     todo = [part for part in wanted.parts if part.key not in done]
     if not todo:
-        return
+        return done
     print(
         f"{wanted.name}: {len(todo)} of {len(wanted.parts)} runs to do, "
         f"{minutes(seconds_to_do(wanted, done))} one by one. What is done stays in "
         f"{output}, if this is interrupted.",
         flush=True,
     )
-    results = side_by_side(measured, todo, jobs, dask)
+    # No more processes than runs.
+    results = side_by_side(measured, todo, min(jobs, len(todo)), dask)
     for number, (part, row) in enumerate(results, 1):
         append(output / f"{wanted.name}.jsonl", row)
+        done[part.key] = row
         at = "" if part.across is None else f", {wanted.over} {part.across:.3g}"
         score = row["result"].get("score")
         print(
@@ -85,9 +86,10 @@ def do(wanted: Figure, output: pathlib.Path, jobs: int, dask: str | None) -> Non
             f"in {row['seconds']:.0f} s",
             flush=True,
         )
+    return done
 
 
-def measured(part: Part) -> dict[str, Any]:
+def measured(part: Part) -> Row:
     """A run, perhaps on another machine, as it is kept."""
     start = time.perf_counter()
     result = MEASURES[part.measure](part.configuration())
@@ -125,7 +127,7 @@ def read(folder: Path, name: str) -> dict[str, Row]:
             key = Part("", None, row["measure"], row["knobs"]).key
             rows[key] = Row(**{name: row[name] for name in Row.__annotations__})  # type: ignore[typeddict-item]
         except (ValueError, TypeError, LookupError):
-            print(f"{path} has a line that is damaged: its run is done again.", flush=True)
+            print(f"{path} has a line that is damaged, and is left out.", flush=True)
     return rows
 
 
