@@ -17,14 +17,18 @@ MOST_UNITS = 2**14
 RANGES = {"seeds": (1, 1000), "jobs": (1, 1000), "sequences": INTEGERS}
 NETWORKS = (
     "rate-rnn",
+    "rate-rnn-orthogonal",
+    "rate-rnn-relu",
     "simple-rnn",
     "gru",
     "lstm",
     "irnn",
     "gru-chrono",
     "lstm-chrono",
+    "lstm-pytorch",
     "h-detach",
     "h-detach-chrono",
+    "h-detach-pytorch",
     "c-detach",
 )
 # What has no recurrent layer, and nothing to floss.
@@ -110,11 +114,11 @@ class Knobs:
     length: int = knob(300, "time steps of a sequence")
     network: str = knob(
         "rate-rnn",
-        "the recurrent layer: that of the flossing paper; one of Keras's; a ReLU network "
-        "that starts at the identity; one with chrono biases, for delays up to the length "
-        "of a sequence; an LSTM with "
-        "h-detach, whose gradient through h is blocked now and then; the same with chrono "
-        "biases; with the gradient through c blocked, which does harm. Not to be flossed: "
+        "the recurrent layer: that of the flossing paper, also with orthogonal weights and "
+        "with a ReLU; one of Keras's; irnn: a ReLU network that starts at the identity; "
+        "chrono: biases for delays up to the length of a sequence; pytorch: weights as "
+        "PyTorch makes them; h-detach: an LSTM whose gradient through h is blocked now and "
+        "then; c-detach: the gradient through c, which does harm. Not to be flossed: "
         "linear recurrent units; causal convolutions",
         *NETWORKS,
         *OTHER_NETWORKS,

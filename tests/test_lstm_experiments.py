@@ -83,6 +83,44 @@ def test_the_rivals_start_as_their_papers_say(task):
         assert np.ptp(np.exp(bias)) > 0.2 * steps
 
 
+@pytest.mark.parametrize("network", ["lstm-pytorch", "h-detach-pytorch"])
+def test_an_lstm_can_start_as_pytorch_has_it(network):
+    """nn.LSTM and nn.Linear: all of U(−1/√units, 1/√units), two biases that are added."""
+    units = 64
+    model = build(Configuration.of("copying", network=network, units=units))
+    kernel, recurrent, bias, readout, offset = model.get_weights()
+    bound = units**-0.5
+    for weight in (kernel, recurrent, readout, offset):
+        assert np.max(np.abs(weight)) <= bound
+        assert np.std(weight) == pytest.approx(bound / 3**0.5, rel=0.3)
+    assert bound < np.max(np.abs(bias)) <= 2 * bound
+    assert np.std(bias) == pytest.approx(bound * (2 / 3) ** 0.5, rel=0.2)
+    assert abs(np.corrcoef(kernel[0], recurrent[0])[0, 1]) < 0.5
+    for again, weight in zip(
+        build(Configuration.of("copying", network=network, units=units)).get_weights(),
+        model.get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(again, weight)
+
+
+def test_other_networks_of_the_flossing_paper():
+    """Orthogonal weights; a ReLU with weights that keep the norm of the rates."""
+    units = 200
+    orthogonal, relu = (
+        build(Configuration.of(network=f"rate-rnn-{name}", units=units)).get_layer(
+            RECURRENT
+        )
+        for name in ("orthogonal", "relu")
+    )
+    kernel = orthogonal.cell.recurrent_kernel.numpy()
+    np.testing.assert_allclose(kernel @ kernel.T, np.eye(units), atol=1e-5)
+    assert relu.cell.activation is keras.activations.relu
+    x = np.random.default_rng(0).normal(size=(500, units)).astype("float32")
+    after = np.maximum(x, 0) @ relu.cell.recurrent_kernel.numpy()
+    assert np.var(after) == pytest.approx(1, rel=0.1)
+
+
 def test_the_arms_of_every_task_begin_with_keras_s_defaults():
     for arms in ARMS.values():
         assert arms[:3] == ("simple-rnn", "gru", "lstm")

@@ -20,17 +20,21 @@ if TYPE_CHECKING:
 # distinguishes them.
 NETWORKS = {
     "rate-rnn": RateRNN,
+    "rate-rnn-orthogonal": RateRNN,
+    "rate-rnn-relu": RateRNN,
     "simple-rnn": SimpleRNN,
     "gru": GRU,
     "lstm": LSTM,
     "irnn": SimpleRNN,
     "gru-chrono": GRU,
     "lstm-chrono": LSTM,
+    "lstm-pytorch": LSTM,
     "h-detach": HDetachLSTM,
     "h-detach-chrono": HDetachLSTM,
+    "h-detach-pytorch": HDetachLSTM,
     "c-detach": HDetachLSTM,
 }
-LSTMS = ("lstm", "lstm-chrono", "h-detach", "h-detach-chrono", "c-detach")
+LSTMS = tuple(name for name in NETWORKS if "lstm" in name or "-detach" in name)
 RECURRENT = "recurrent"  # the name of the recurrent layer
 XLA = {"auto": "auto", "on": True, "off": False}
 
@@ -45,7 +49,21 @@ def options(configuration: Configuration) -> dict[str, Any]:
             "kernel_initializer": keras.initializers.RandomNormal(stddev=0.001),
             "recurrent_initializer": keras.initializers.Identity(),
         }
+    if c.network == "rate-rnn-orthogonal":
+        return {"recurrent_initializer": keras.initializers.Orthogonal()}
+    if c.network == "rate-rnn-relu":
+        # Half of the units are silent, so that twice the variance keeps the norm.
+        he = keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+        return {"activation": "relu", "recurrent_initializer": he}
     made: dict[str, Any] = {}
+    if c.network.endswith("-pytorch"):
+        uniform = _as_pytorch(c.units)
+        made |= {"kernel_initializer": uniform, "recurrent_initializer": uniform}
+        # PyTorch has two biases, which are added.
+        made["bias_initializer"] = lambda *of, **kind: (
+            uniform(*of, **kind) + uniform(*of, **kind)
+        )
+        made["unit_forget_bias"] = False
     if c.network.endswith("-chrono"):
         made["bias_initializer"] = Chrono(c.units, TASKS[c.task].steps(c))
         if c.network in LSTMS:
@@ -53,6 +71,13 @@ def options(configuration: Configuration) -> dict[str, Any]:
     if "-detach" in c.network:
         made |= {"detach_rate": c.detach_rate, "detach": c.network[0]}
     return made
+
+
+def _as_pytorch(units: int) -> keras.initializers.Initializer:
+    """Of all weights and biases of an LSTM in PyTorch, and of a readout of its units."""
+    # A generator, so that no two of them get the same numbers.
+    seed = keras.random.SeedGenerator()
+    return keras.initializers.RandomUniform(-(units**-0.5), units**-0.5, seed)
 
 
 def build(configuration: Configuration) -> keras.Model:
@@ -66,13 +91,15 @@ def build(configuration: Configuration) -> keras.Model:
     inputs = keras.Input((None, task.channels))
     recurrent = c.network in NETWORKS
     states = (_recurrent if recurrent else _other)(inputs, c)
-    initializer = "glorot_uniform"
-    if c.network == "rate-rnn":
+    made: dict[str, Any] = {}
+    if c.network.startswith("rate-rnn"):
         # As in the released code of the flossing paper: N(0, 1), not scaled by 1/√units.
-        initializer = keras.initializers.RandomNormal(stddev=1.0)
-    outputs = keras.layers.Dense(
-        task.outputs, kernel_initializer=initializer, name="readout"
-    )(states)
+        made["kernel_initializer"] = keras.initializers.RandomNormal(stddev=1.0)
+    if c.network.endswith("-pytorch"):
+        made = dict.fromkeys(
+            ("kernel_initializer", "bias_initializer"), _as_pytorch(c.units)
+        )
+    outputs = keras.layers.Dense(task.outputs, name="readout", **made)(states)
     clip = {"weight": "clipnorm", "global": "global_clipnorm"}.get(c.clip)
     settings = {
         "optimizer": keras.optimizers.Adam(

@@ -6,6 +6,7 @@ and are kept in a file.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ from keras_floss.experiments.run import FLOSSING_STREAM, SPECTRUM_STREAM, run
 # counted, and steps of a long-term Jacobian.
 SEQUENCES, WARMUP = 4, 20
 HORIZONS = (10, 25, 50, 100, 200, 400)
+# Of a transfer: how many times as long, on how many batches of a stream of their own.
+TIMES, TEST_BATCHES, TEST_STREAM = (1, 2, 5, 10), 10, 3
 
 
 def training(configuration: Configuration) -> dict[str, Any]:
@@ -39,6 +42,26 @@ def training(configuration: Configuration) -> dict[str, Any]:
             stage: _short([spectrum[0], spectrum[-1]])
             for stage, spectrum in result.spectra.items()
         },
+    }
+
+
+def transfer(configuration: Configuration) -> dict[str, Any]:
+    """A run, and how well the trained network does at longer delays."""
+    result = run(configuration, verbose=0)
+    task = TASKS[configuration.task]
+    found = []
+    for times in TIMES:
+        longer = dataclasses.replace(configuration, delay=times * configuration.delay)
+        logs = result.model.evaluate(
+            longer.data(TEST_STREAM), steps=TEST_BATCHES, verbose=0, return_dict=True
+        )
+        found.append(logs[task.measure])
+    return {
+        "score": _short(result.measure),
+        "update": result.history["update"],
+        task.measure: _short(result.history[task.measure]),
+        "transfer_delay": [times * configuration.delay for times in TIMES],
+        "transfer": _short(found),
     }
 
 
@@ -121,6 +144,7 @@ def flossing(configuration: Configuration) -> dict[str, Any]:
 
 MEASURES: dict[str, Callable[[Configuration], dict[str, Any]]] = {
     "training": training,
+    "transfer": transfer,
     "gradients": gradients,
     "flossing": flossing,
 }

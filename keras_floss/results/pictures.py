@@ -75,6 +75,21 @@ def gradient(figure: Figure, rows: Rows) -> Picture:
     return picture
 
 
+def transfer(figure: Figure, rows: Rows) -> Picture:
+    """The score over the updates, and of the trained networks over longer delays."""
+    picture, (left, right) = plots.figure(columns=2)
+    learns, carries = {}, {}
+    for arm in figure.seeds:
+        results = [row["result"] for part, row in rows if part.arm == arm]
+        if results:
+            learns[arm] = (results[0]["update"], [r[figure.task.measure] for r in results])
+            carries[arm] = (results[0]["transfer_delay"], [r["transfer"] for r in results])
+    plots.learning_curves(learns, figure.task.chance, figure.task.label, left)
+    plots.learning_curves(carries, figure.task.chance, figure.task.label, right)
+    right.set_xlabel("delay of the test")
+    return picture
+
+
 def paths(figure: Figure, rows: Rows) -> Picture:
     """Over the axis: how much of the gradient comes through c at first, and the score."""
     picture, (left, right) = plots.figure(columns=2)
@@ -166,6 +181,7 @@ PICTURES: dict[str, Callable[[Figure, Rows], Picture]] = {
     "collapse": collapse,
     "gradient": gradient,
     "paths": paths,
+    "transfer": transfer,
     "first exponent": first_exponent,
     "spectra": spectra,
     "condition": condition,
