@@ -20,6 +20,7 @@ def test_what_is_declared_can_be_run(name, quick):
         assert part.measure in measures.MEASURES
         configuration = part.configuration()
         assert configuration.seed >= figures.FIRST_SEED
+    assert bool(wanted.differs) == (wanted.source != "ours")
     if not quick:
         # Ten networks a seed; most of an hour a run.
         few = {"exponents": 1, "copying": 2}
@@ -126,6 +127,8 @@ def test_the_page_says_what_is_done_and_what_is_not(counted, tmp_path):
     assert "Seeds an arm: 3 or 5" in sections["copy"]
     assert "still to do" not in sections["copy"]
     assert figure("copy").found in sections["copy"]
+    assert "Not as in the paper: bits, as in the released code" in sections["copy"]
+    assert "Not as in the paper" not in sections["limit"]
     assert figure("xor").found not in sections["xor"]
     assert f"**3 of {len(rows)} runs are still to do**" in sections["xor"]
     assert "keras-floss reproduce spectra" in sections["spectra"]

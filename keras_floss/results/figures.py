@@ -52,6 +52,7 @@ class Figure:
     Attributes:
         name, title, source, about: words. The source is the paper's figure, or "ours".
         found: what its runs say, once they are all done.
+        differs: what is not as in the paper; empty where a figure is ours.
         picture: which of `pictures.PICTURES` draws it.
         over: the axis: a knob, or `a / b` of two knobs; empty where there is none.
         parts: its runs.
@@ -63,6 +64,7 @@ class Figure:
     source: str
     about: str
     found: str
+    differs: str
     picture: str
     over: str
     parts: Sequence[Part]
@@ -117,8 +119,8 @@ def figure(name: str, quick: bool = False) -> Figure:
                 across = _across(over, knobs) if over else None
                 parts.append(Part(label, across, about["measure"], knobs))
     words = {key: about[key] for key in ("title", "source", "about", "picture", "seconds")}
-    found = about.get("found", "")
-    return Figure(name=name, over=over, parts=parts, found=found, **words)
+    words |= {key: about.get(key, "") for key in ("found", "differs")}
+    return Figure(name=name, over=over, parts=parts, **words)
 
 
 def _points(

@@ -30,6 +30,10 @@ def page(folder: Path) -> tuple[str, dict[str, bytes]]:
             if len(rows) == len(each.parts) and each.found:
                 parts.append(each.found)
             parts.append(as_markdown(each, rows))
+        if each.differs:
+            parts.append(
+                f"Not as in the paper: {each.differs[0].lower()}{each.differs[1:]}"
+            )
         parts.append(f"```\nkeras-floss reproduce {name}\n```")
         if left := len(each.parts) - len(rows):
             parts.append(
