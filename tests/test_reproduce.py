@@ -1,6 +1,7 @@
 """The figures of the results: declared, run once, kept, drawn."""
 
 import json
+import types
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ def test_what_is_declared_can_be_run(name, quick):
     assert wanted.picture in pictures.PICTURES
     for part in wanted.parts:
         assert part.measure in measures.MEASURES
-        configuration = part.configuration()
-        assert configuration.seed >= figures.FIRST_SEED
+        assert part.knobs["seed"] >= figures.FIRST_SEED
+        if part.knobs["seed"] == figures.FIRST_SEED:  # the others differ in nothing else
+            part.configuration()
     assert bool(wanted.differs) == (wanted.source != "ours")
     if not quick:
         # Ten networks a seed; most of an hour a run.
@@ -49,6 +51,8 @@ def test_each_figure_is_run_and_drawn(name, tmp_path, capsys):
 def counted(monkeypatch):
     """Runs that take no time; the list of those that were done."""
     done = []
+    without_data = lambda part: types.SimpleNamespace(**part.knobs)  # noqa: E731
+    monkeypatch.setattr(figures.Part, "configuration", without_data)
 
     def training(configuration):
         done.append(configuration)
@@ -62,7 +66,7 @@ def counted(monkeypatch):
 def test_what_is_done_is_not_done_again(counted, tmp_path, capsys):
     run("copy", f"--output={tmp_path}")
     parts = figure("copy").parts
-    assert [c.as_dict() for c in counted] == [p.configuration().as_dict() for p in parts]
+    assert counted == [part.configuration() for part in parts]
     line = capsys.readouterr().out.split("Delayed copy\n")[1].splitlines()
     assert "delay 76" in line[0]
     flossed = next(text for text in line if text.strip().startswith("SimpleRNN, flossed"))
