@@ -91,9 +91,10 @@ def on_page_markdown(markdown, page, config, **_):
     def link(found):
         file = found["file"]
         page = {source: uri for uri, source in PAGES.items()}.get(file)
-        return f"]({found['up']}{page or file.replace('.ipynb', '.md')}"
+        page = page or re.sub(r"^examples/.*", "examples.md", file)
+        return f"]({found['up']}{page.replace('.ipynb', '.md')}"
 
-    files = r"notebooks/\w+\.ipynb|" + "|".join(PAGES.values())
+    files = r"notebooks/\w+\.ipynb|examples/\w+\.py|" + "|".join(PAGES.values())
     pattern = rf"\]\(\.\./(?P<up>(\.\./)*)(?P<file>{files})"
     markdown = re.sub(pattern, link, markdown)
     return markdown if page.file.src_uri.startswith("api/") else refer(markdown)
