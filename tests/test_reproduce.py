@@ -51,7 +51,10 @@ def test_each_figure_is_run_and_drawn(name, tmp_path, capsys):
 def counted(monkeypatch):
     """Runs that take no time; the list of those that were done."""
     done = []
-    without_data = lambda part: types.SimpleNamespace(**part.knobs)  # noqa: E731
+
+    def without_data(part):
+        return types.SimpleNamespace(**part.knobs)
+
     monkeypatch.setattr(figures.Part, "configuration", without_data)
 
     def training(configuration):

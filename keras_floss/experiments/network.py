@@ -34,7 +34,7 @@ NETWORKS = {
     "h-detach-pytorch": HDetachLSTM,
     "c-detach": HDetachLSTM,
 }
-LSTMS = tuple(name for name in NETWORKS if "lstm" in name or "-detach" in name)
+LSTMS = tuple(n for n, kind in NETWORKS.items() if issubclass(kind, (LSTM, HDetachLSTM)))
 RECURRENT = "recurrent"  # the name of the recurrent layer
 XLA = {"auto": "auto", "on": True, "off": False}
 

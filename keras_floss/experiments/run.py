@@ -19,7 +19,7 @@ from keras_floss.experiments.problems import TASKS
 from keras_floss_command.knobs import UPDATES_PER_REPORT
 
 # Streams of data that no run trains on.
-FLOSSING_STREAM, SPECTRUM_STREAM = 1, 2
+FLOSSING_STREAM, SPECTRUM_STREAM, TEST_STREAM = 1, 2, 3
 
 
 @dataclasses.dataclass

@@ -17,26 +17,30 @@ from keras_floss import gradient_norms, jacobian_singular_values, recurrent_inpu
 from keras_floss.experiments.configuration import Configuration
 from keras_floss.experiments.network import RECURRENT, build
 from keras_floss.experiments.problems import TASKS
-from keras_floss.experiments.run import FLOSSING_STREAM, SPECTRUM_STREAM, run
+from keras_floss.experiments.run import (
+    FLOSSING_STREAM,
+    SPECTRUM_STREAM,
+    TEST_STREAM,
+    Result,
+    run,
+)
 
 # Sequences that exponents and singular values are a mean of, first steps that are not
 # counted, and steps of a long-term Jacobian.
 SEQUENCES, WARMUP = 4, 20
 HORIZONS = (10, 25, 50, 100, 200, 400)
-# Of a transfer: how many times as long, on how many batches of a stream of their own.
-TIMES, TEST_BATCHES, TEST_STREAM = (1, 2, 5, 10), 10, 3
+# Of a transfer: how many times as long, on how many batches.
+TIMES, TEST_BATCHES = (1, 2, 5, 10), 10
 
 
 def training(configuration: Configuration) -> dict[str, Any]:
     """What a run of the command `train` comes to."""
     result = run(configuration, verbose=0)
-    task = TASKS[configuration.task]
-    scores = result.history[task.measure]
+    measure = TASKS[configuration.task].measure
+    scores = result.history[measure]
     return {
-        "score": _short(scores[-1]),
-        "best": _short(min(scores) if task.measure == "error" else max(scores)),
-        "update": result.history["update"],
-        task.measure: _short(scores),
+        **_learned(result),
+        "best": _short(min(scores) if measure == "error" else max(scores)),
         "flossing_steps": result.flossing_steps,
         "exponents": {
             stage: _short([spectrum[0], spectrum[-1]])
@@ -48,19 +52,17 @@ def training(configuration: Configuration) -> dict[str, Any]:
 def transfer(configuration: Configuration) -> dict[str, Any]:
     """A run, and how well the trained network does at longer delays."""
     result = run(configuration, verbose=0)
-    task = TASKS[configuration.task]
+    delays = [times * configuration.delay for times in TIMES]
     found = []
-    for times in TIMES:
-        longer = dataclasses.replace(configuration, delay=times * configuration.delay)
+    for delay in delays:
+        longer = dataclasses.replace(configuration, delay=delay)
         logs = result.model.evaluate(
             longer.data(TEST_STREAM), steps=TEST_BATCHES, verbose=0, return_dict=True
         )
-        found.append(logs[task.measure])
+        found.append(logs[TASKS[configuration.task].measure])
     return {
-        "score": _short(result.measure),
-        "update": result.history["update"],
-        task.measure: _short(result.history[task.measure]),
-        "transfer_delay": [times * configuration.delay for times in TIMES],
+        **_learned(result),
+        "transfer_delay": delays,
         "transfer": _short(found),
     }
 
@@ -103,11 +105,9 @@ def gradients(configuration: Configuration) -> dict[str, Any]:
     """A run, and how the gradient of its task comes back through time."""
     look = GradientLook(configuration)
     result = run(configuration, callbacks=[look], verbose=0)
-    task = TASKS[configuration.task]
     return {
-        "score": _short(result.measure),
+        **_learned(result),
         "update": [0, *result.history["update"]],
-        task.measure: _short(result.history[task.measure]),
         "log_ratio": _short(look.log_ratio),
         "cell_share": _short(look.cell_share),
     }
@@ -148,6 +148,16 @@ MEASURES: dict[str, Callable[[Configuration], dict[str, Any]]] = {
     "gradients": gradients,
     "flossing": flossing,
 }
+
+
+def _learned(result: Result) -> dict[str, Any]:
+    """The score of a run, at the end and over the updates."""
+    measure = TASKS[result.configuration.task].measure
+    return {
+        "score": _short(result.measure),
+        "update": result.history["update"],
+        measure: _short(result.history[measure]),
+    }
 
 
 def _short(values: Any) -> Any:

@@ -63,13 +63,13 @@ def collapse(figure: Figure, rows: Rows) -> Picture:
 def gradient(figure: Figure, rows: Rows) -> Picture:
     """Over the updates: how much of the gradient reaches the first step, and the score."""
     picture, (left, right) = plots.figure(columns=2)
-    arrives, learns = {}, {}
-    for arm in figure.seeds:
-        results = [row["result"] for part, row in rows if part.arm == arm]
-        if results:
-            updates = results[0]["update"]
-            arrives[arm] = (updates, [r["log_ratio"] for r in results])
-            learns[arm] = (updates[1:], [r[figure.task.measure] for r in results])
+    arrives = _curves(figure, rows, "update", "log_ratio")
+    learns = {
+        arm: (updates[1:], scores)  # there is none before the first update
+        for arm, (updates, scores) in _curves(
+            figure, rows, "update", figure.task.measure
+        ).items()
+    }
     plots.learning_curves(arrives, None, r"$\log_{10}$ of the gradient: first / last", left)
     plots.learning_curves(learns, figure.task.chance, figure.task.label, right)
     return picture
@@ -78,12 +78,8 @@ def gradient(figure: Figure, rows: Rows) -> Picture:
 def transfer(figure: Figure, rows: Rows) -> Picture:
     """The score over the updates, and of the trained networks over longer delays."""
     picture, (left, right) = plots.figure(columns=2)
-    learns, carries = {}, {}
-    for arm in figure.seeds:
-        results = [row["result"] for part, row in rows if part.arm == arm]
-        if results:
-            learns[arm] = (results[0]["update"], [r[figure.task.measure] for r in results])
-            carries[arm] = (results[0]["transfer_delay"], [r["transfer"] for r in results])
+    learns = _curves(figure, rows, "update", figure.task.measure)
+    carries = _curves(figure, rows, "transfer_delay", "transfer")
     plots.learning_curves(learns, figure.task.chance, figure.task.label, left)
     plots.learning_curves(carries, figure.task.chance, figure.task.label, right)
     right.set_xlabel("delay of the test")
@@ -109,11 +105,7 @@ def paths(figure: Figure, rows: Rows) -> Picture:
 def first_exponent(figure: Figure, rows: Rows) -> Picture:
     """The first exponent over the flossing steps."""
     picture, axis = plots.figure()
-    curves = {}
-    for arm in figure.seeds:
-        results = [row["result"] for part, row in rows if part.arm == arm]
-        if results:
-            curves[arm] = (results[0]["step"], [r["lambda_1"] for r in results])
+    curves = _curves(figure, rows, "step", "lambda_1")
     plots.learning_curves(curves, None, r"$\lambda_1$ per time step", axis)
     axis.set_xlabel("flossing steps")
     return picture
@@ -125,9 +117,7 @@ def spectra(figure: Figure, rows: Rows) -> Picture:
     lines = {
         "before": _mean(row["result"]["before"]["exponents"] for _, row in rows),
         **{
-            arm: _mean(
-                row["result"]["after"]["exponents"] for part, row in rows if part.arm == arm
-            )
+            arm: _mean(result["after"]["exponents"] for result in _results(rows, arm))
             for arm in figure.seeds
         },
     }
@@ -140,7 +130,7 @@ def condition(figure: Figure, rows: Rows) -> Picture:
     picture, (left, right) = plots.figure(columns=2)
     results = {"before": [row["result"]["before"] for _, row in rows]}
     for arm in figure.seeds:
-        results[arm] = [row["result"]["after"] for part, row in rows if part.arm == arm]
+        results[arm] = [result["after"] for result in _results(rows, arm)]
     results = {name: runs for name, runs in results.items() if runs}
     plots.condition_numbers(
         {name: _condition(runs) for name, runs in results.items()}, DIRECTIONS, left
@@ -237,6 +227,23 @@ def _by_point(
     return points
 
 
+def _results(rows: Rows, arm: str) -> list[dict[str, Any]]:
+    """What the runs of an arm came to."""
+    return [row["result"] for part, row in rows if part.arm == arm]
+
+
+def _curves(
+    figure: Figure, rows: Rows, across: str, value: str
+) -> dict[str, tuple[list[float], list[list[float]]]]:
+    """Of each arm one list of its results over another, which all its runs share."""
+    results = {arm: _results(rows, arm) for arm in figure.seeds}
+    return {
+        arm: (runs[0][across], [run[value] for run in runs])
+        for arm, runs in results.items()
+        if runs
+    }
+
+
 def _lines(points: dict[float, list[float]]) -> tuple[list[float], list[list[float]]]:
     """Points of the axis, and a line a seed: those seeds that all points have."""
     seeds = min(map(len, points.values()))
@@ -257,7 +264,7 @@ def _collapsed(rows: Rows, arm: str, other: str) -> str:
     """How many runs of an arm did, and whether that differs from another by chance."""
 
     def counted(arm: str) -> tuple[int, int]:
-        results = [row["result"] for part, row in rows if part.arm == arm]
+        results = _results(rows, arm)
         return sum(r["best"] - r["score"] >= COLLAPSED for r in results), len(results)
 
     (ours, n), (theirs, m) = counted(arm), counted(other)
