@@ -31,9 +31,7 @@ def page(folder: Path) -> tuple[str, dict[str, bytes]]:
                 parts.append(each.found)
             parts.append(as_markdown(each, rows))
         if each.differs:
-            parts.append(
-                f"Not as in the paper: {each.differs[0].lower()}{each.differs[1:]}"
-            )
+            parts.append(f"Not as in the paper: {each.differs}")
         parts.append(f"```\nkeras-floss reproduce {name}\n```")
         if left := len(each.parts) - len(rows):
             parts.append(
