@@ -7,7 +7,8 @@ the flossing loss in the weights, taking turns in one process, with two threads 
   `jit` (the measure: 1.00);
 - PyTorch: an eager loop over `torch.linalg.qr` with its autodiff;
 - TensorFlow: a `tf.while_loop` over `tf.linalg.qr` with its autodiff, graph mode and XLA;
-- keras_floss, which knows nothing of the cell, graph mode and XLA.
+- keras_floss, which knows nothing of the cell: XLA; graph mode as it comes, where XLA
+  compiles the two sweeps alone; and graph mode without that (`jit_compile=False`).
 
 The first three are given the derivative of a step in closed form, the last finds it for any
 cell. Loss and gradient of all are compared. The last row is the limit of what calls LAPACK
@@ -163,7 +164,7 @@ def in_tensorflow(step, weights, inputs, frame, jit_compile):
     return lambda: tf.nest.map_structure(lambda x: x.numpy(), run())
 
 
-def in_keras_floss(layer, weights, inputs, k, jit_compile):
+def in_keras_floss(layer, weights, inputs, k, jit_compile, alone="auto"):
     """The same, by this package. Its frame is the one that all of them start from."""
     layer = layer(len(weights[1]))
     layer.build(inputs.shape)
@@ -173,7 +174,8 @@ def in_keras_floss(layer, weights, inputs, k, jit_compile):
     @tf.function(autograph=False, jit_compile=jit_compile)
     def run():
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(keras_floss.lyapunov_exponents(layer, inputs, k) ** 2)
+            exponents = keras_floss.lyapunov_exponents(layer, inputs, k, jit_compile=alone)
+            loss = tf.reduce_mean(exponents**2)
         return loss, tape.gradient(loss, [w.value for w in layer.trainable_variables])
 
     return lambda: tf.nest.map_structure(lambda x: x.numpy(), run())
@@ -225,6 +227,9 @@ def measure(kind, batch, steps, units, k, rounds):
         "PyTorch": in_torch(step, weights, inputs, frame),
         "TensorFlow, graph": in_tensorflow(step, weights, inputs, frame, False),
         "TensorFlow, XLA": in_tensorflow(step, weights, inputs, frame, True),
+        "keras_floss, graph without XLA": in_keras_floss(
+            layer, weights, inputs, k, False, alone=False
+        ),
         "keras_floss, graph": in_keras_floss(layer, weights, inputs, k, False),
         "keras_floss, XLA": in_keras_floss(layer, weights, inputs, k, True),
     }
@@ -262,7 +267,7 @@ def main():
         print(f"\n{title}, {k} exponents")
         for name, median in medians.items():
             ratio = median / medians["JAX"]
-            print(f"  {name:20s} {median:8.1f} ms   {ratio:5.2f}", flush=True)
+            print(f"  {name:30s} {median:8.1f} ms   {ratio:5.2f}", flush=True)
 
 
 if __name__ == "__main__":

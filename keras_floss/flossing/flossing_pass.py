@@ -18,6 +18,7 @@ from keras_floss.flossing.term import (
     spectra,
     summary,
 )
+from keras_floss.flow.alone import JitCompile
 from keras_floss.recurrent.recording import choose_layers, record, recurrent_layers
 from keras_floss.utils.typing import Arrays
 
@@ -45,6 +46,7 @@ class FlossingPass:
         seed: of the noise in cells, a variable. None: that of the flossing.
         redraw: gives a number when it is called, another at each step; noisy cells draw
             anew by it. None: they draw the same at each step.
+        jit_compile: whether XLA compiles the pass alone, in a program in graph mode.
     """
 
     model: keras.Model
@@ -54,6 +56,7 @@ class FlossingPass:
     frames: Any = None
     seed: Any = None
     redraw: Callable[[], tf.Tensor] | None = None
+    jit_compile: JitCompile = False
 
     def sequences(self, inputs: Arrays) -> Trajectories:
         """`{layer name: [Trajectory of each call]}`: what the layers run over, cut."""
@@ -69,7 +72,13 @@ class FlossingPass:
     ) -> Spectra:
         """`{layer name: [Spectrum of each call]}`, from the frames of this pass."""
         return spectra(
-            sequences, self.flossing, qr_interval, self.seed, self.frames, redraw
+            sequences,
+            self.flossing,
+            qr_interval,
+            self.seed,
+            self.frames,
+            redraw,
+            self.jit_compile,
         )
 
     def look(self, inputs: Arrays) -> Pass:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_floss.flossing.flossing import Flossing
 from keras_floss.flossing.flossing_pass import FlossingPass, flossed_layers, replicas
 from keras_floss.flossing.interval import Interval
+from keras_floss.flow.alone import JitCompile
 from keras_floss.recurrent.noise import Redraws
 from keras_floss.utils.typing import Arrays
 
@@ -21,7 +22,13 @@ class Penalty:
         model: a `keras.Model`.
         strength: a number.
         flossing: a `Flossing`.
+
+    Attributes:
+        jit_compile: a `JitCompile`, whether XLA compiles the pass where it does not compile
+            the training step.
     """
+
+    jit_compile: JitCompile = "auto"
 
     def __init__(self, model: keras.Model, strength: float, flossing: Flossing) -> None:
         self.model = model
@@ -60,7 +67,12 @@ class Penalty:
 
         def compute() -> list[tf.Tensor]:
             flossing_pass = FlossingPass(
-                self.model, layers, self.flossing, self._interval, redraw=self._redraws
+                self.model,
+                layers,
+                self.flossing,
+                self._interval,
+                redraw=self._redraws,
+                jit_compile=self.jit_compile,
             )
             result, flossed = flossing_pass.gradients(inputs)
             variables.extend(flossed)

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_floss.flossing.flossing import Flossing
+from keras_floss.flow.alone import JitCompile
 from keras_floss.flow.damping import Damping
 from keras_floss.flow.loss import flossing_loss
 from keras_floss.flow.spectrum import Spectrum, trajectory_spectrum
@@ -43,6 +44,7 @@ def spectra(
     seed: Integer | None = None,
     frames: Mapping[str, tf.Variable] | None = None,
     redraw: Integer = 0,
+    jit_compile: JitCompile = False,
 ) -> Spectra:
     """The exponents of each call of each layer.
 
@@ -53,6 +55,7 @@ def spectra(
         seed: of the noise in cells. Defaults to None, that of the flossing.
         frames: `{layer name: frame to start from}`. Defaults to None, those of the seed.
         redraw: another number, other noise; see `flow_arguments`.
+        jit_compile: whether XLA compiles the pass alone.
 
     Returns:
         `{layer name: [Spectrum of each call]}`.
@@ -71,6 +74,7 @@ def spectra(
                 redraw=redraw,
                 memory_limit=flossing.memory_limit,
                 orthonormalization=flossing.orthonormalization,
+                jit_compile=jit_compile,
             )
             for trajectory in calls
         ]

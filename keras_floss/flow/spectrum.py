@@ -5,6 +5,7 @@ import typing
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.flow.alone import compiles_alone
 from keras_floss.flow.checkpoints import settle_memory_limit
 from keras_floss.flow.frame import initial_frame
 from keras_floss.flow.schedule import make_schedule
@@ -76,14 +77,15 @@ def flow_arguments(
     }
 
 
-def trajectory_spectrum(trajectory, k=None, damping=None, **settings):
+def trajectory_spectrum(trajectory, k=None, damping=None, jit_compile=False, **settings):
     """The `Spectrum` of a `Trajectory`.
 
     The settings are those of `flow_arguments`; `damping` is a `Damping` of the gradient, or
-    None.
+    None; `jit_compile` is a `JitCompile`, of the sweeps alone.
     """
     arguments = flow_arguments(trajectory, k, **settings)
-    stretch, lost, condition = tangent_flow(**arguments, damping=damping)
+    alone = compiles_alone(jit_compile, arguments["step"], trajectory.inputs)
+    stretch, lost, condition = tangent_flow(**arguments, damping=damping, alone=alone)
     counted = tf.broadcast_to(arguments["schedule"].steps, (extent(stretch, 0),))
     steps = tf.cast(tf.maximum(counted, 1), stretch.dtype)[:, None]
     exponents = tf.where(lost, tf.cast(-np.inf, stretch.dtype), stretch / steps)

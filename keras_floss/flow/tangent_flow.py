@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.flow import checkpoints
+from keras_floss.flow.alone import by_xla
 from keras_floss.flow.damping import kept
 from keras_floss.flow.frame import log_stretch
 from keras_floss.flow.tangent import Cotangents, backward_sweep, forward_sweep
@@ -11,7 +12,15 @@ from keras_floss.utils.custom_gradient import custom_gradient
 
 
 def tangent_flow(
-    step, weights, inputs, states, frame, schedule, memory_limit, damping=None
+    step,
+    weights,
+    inputs,
+    states,
+    frame,
+    schedule,
+    memory_limit,
+    damping=None,
+    alone=False,
 ):
     """Carries an orthonormal frame along a batch of sequences.
 
@@ -27,6 +36,7 @@ def tangent_flow(
         memory_limit: the bytes that are kept for the gradient of a pass before it computes
             a second time instead (see the module `checkpoints`).
         damping: a `Damping` of the gradient. None: it is exact.
+        alone: whether XLA compiles both sweeps alone (see the module `alone`).
 
     Returns:
         `(stretch, lost, log_condition)`. `stretch`, `(batch, k)`: Λ, the sum of `log|R_ii|`
@@ -38,6 +48,8 @@ def tangent_flow(
     """
     count = len(weights)
     forward, backward = sweeps(inputs, frame, memory_limit)
+    if alone:
+        forward, backward = by_xla(forward), by_xla(backward)
 
     @custom_gradient
     def flow(inputs, *tensors):

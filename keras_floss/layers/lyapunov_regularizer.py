@@ -11,6 +11,7 @@ from typing_extensions import Unpack
 
 from keras_floss.flossing.flossing import FIRST_VERSION, Flossing, override, takes_flossing
 from keras_floss.flossing.term import cut, spectra, summary
+from keras_floss.flow.alone import JitCompile, check_jit_compile
 from keras_floss.recurrent.cells import CellMap
 from keras_floss.recurrent.noise import Redraws
 from keras_floss.recurrent.output_map import seen_as
@@ -45,6 +46,11 @@ class LyapunovRegularizer(keras.layers.Wrapper):
             choice of intervals: `layers` must be None, `k` no dict, and a `qr_interval` of
             `"auto"` is 1. Defaults to None, `Flossing()`: the first two sequences of each
             batch.
+        jit_compile: whether XLA compiles the penalty and its gradient where it does not
+            compile the model: 1 to 2 s at the first update, and a half to an eighth of the
+            penalty's time from then on. `"auto"` does where that pays: on a CPU with one
+            device, for the cells of Keras and of this package over a known number of 50
+            time steps or more. Defaults to `"auto"`.
 
     Call arguments:
         sequences: `(batch, time, features)`.
@@ -79,6 +85,7 @@ class LyapunovRegularizer(keras.layers.Wrapper):
         rnn: keras.layers.RNN | keras.layers.Bidirectional,
         strength: float = 1.0,
         flossing: Flossing | None = None,
+        jit_compile: JitCompile = "auto",
         **kwargs: Unpack[LayerKeywords],
     ) -> None:
         for layer in directions(rnn).values():
@@ -105,6 +112,8 @@ class LyapunovRegularizer(keras.layers.Wrapper):
         dtype = keras.dtype_policies.get(policy).variable_dtype
         super().__init__(rnn, dtype=dtype, autocast=False, **kwargs)
         self.flossing = flossing
+        check_jit_compile(jit_compile)
+        self.jit_compile = jit_compile
         # Keras traces the call of a layer where no interval can be chosen.
         self._qr_interval = 1 if flossing.qr_interval == "auto" else flossing.qr_interval
         # TensorFlow's: a Keras variable would be a weight, and the weights of this layer
@@ -169,7 +178,9 @@ class LyapunovRegularizer(keras.layers.Wrapper):
         }
         noisy = any(trajectory.map.noisy for (trajectory,) in calls.values())
         interval, redraw = self._qr_interval, self._redraws() if noisy else 0
-        found = spectra(calls, self.flossing, interval, redraw=redraw)
+        found = spectra(
+            calls, self.flossing, interval, redraw=redraw, jit_compile=self.jit_compile
+        )
         return summary(found, self.flossing.target, interval).loss
 
     def compute_output_shape(
@@ -185,6 +196,7 @@ class LyapunovRegularizer(keras.layers.Wrapper):
             **super().get_config(),
             "strength": float(self.strength.numpy()),
             "flossing": keras.saving.serialize_keras_object(self.flossing),
+            "jit_compile": self.jit_compile,
         }
 
     @classmethod

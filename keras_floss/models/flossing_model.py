@@ -191,6 +191,8 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
         # Keras keeps what "auto" came to, and not that it was "auto".
         automatic = not args[7:] and kwargs.get("jit_compile", "auto") == "auto"
         flosser = Flosser(self, flossing_optimizer, automatic)
+        if self._penalty is not None:
+            self._penalty().jit_compile = "auto" if automatic else False
         self.flossing_optimizer = flosser.optimizer
         if self.flossing_optimizer is self.optimizer:
             raise ValueError(
