@@ -47,9 +47,7 @@ def tangent_flow(
         condition number of the tangents; ∞ where rank was lost.
     """
     count = len(weights)
-    forward, backward = sweeps(inputs, frame, memory_limit)
-    if alone:
-        forward, backward = by_xla(forward), by_xla(backward)
+    forward, backward = sweeps(inputs, frame, memory_limit, alone)
 
     @custom_gradient
     def flow(inputs, *tensors):
@@ -86,26 +84,29 @@ def tangent_flow(
         ) from error
 
 
-def stretch_by_step(step, weights, inputs, states, frame, schedule, memory_limit):
+def stretch_by_step(
+    step, weights, inputs, states, frame, schedule, memory_limit, alone=False
+):
     """`log|R_ii|` of each step, to look at; the arguments are those of `tangent_flow`.
 
     Returns:
         `(stretch, lost)`, both `(time, batch, k)`: 0 at a step without QR, and where the
         rank was lost. Without gradient.
     """
-    forward, _ = sweeps(inputs, frame, memory_limit)
+    forward, _ = sweeps(inputs, frame, memory_limit, alone)
     return forward(step, weights, inputs, states, frame, schedule)[:2]
 
 
-def sweeps(inputs, frame, memory_limit):
+def sweeps(inputs, frame, memory_limit, alone=False):
     """Both sweeps, with or without checkpoints, as the memory limit has it.
 
     The first has the arguments of `forward_sweep` and returns
     `(log|R_ii|, lost, record)`, the second those of `backward_sweep`.
     """
+    both = _forward, backward_sweep
     if checkpoints.wanted(inputs, frame, memory_limit):
-        return checkpoints.forward, checkpoints.backward
-    return _forward, backward_sweep
+        both = checkpoints.forward, checkpoints.backward
+    return tuple(map(by_xla, both)) if alone else both
 
 
 def _forward(*arguments):

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from keras_floss.flow.alone import JitCompile, check_jit_compile
+from keras_floss.flow.alone import JitCompile
 from keras_floss.flow.frame import Orthonormalization
 from keras_floss.flow.spectrum import trajectory_spectrum
 from keras_floss.lyapunov.traced import call_traced
@@ -130,9 +130,6 @@ def lyapunov_exponents(
         [Vogt et al., 2022](https://arxiv.org/abs/2010.09846), on RNNs.
     """
     check_seen(of)
-    check_jit_compile(jit_compile)
-    if jit_compile == "auto" and tf.executing_eagerly():
-        jit_compile = False  # one look is done sooner in graph mode
     exponents = call_traced(
         _spectrum,
         rnn,

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from keras_floss.flow.alone import check_jit_compile
 from keras_floss.flow.checkpoints import settle_memory_limit
 from keras_floss.flow.frame import check_orthonormalization, initial_frame
 from keras_floss.recurrent.functions import is_function
@@ -32,6 +33,10 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
     if "memory_limit" in settings:
         settings["memory_limit"] = settle_memory_limit(settings["memory_limit"])
         check_orthonormalization(settings["orthonormalization"])
+    if "jit_compile" in settings:
+        check_jit_compile(settings["jit_compile"])
+        if settings["jit_compile"] == "auto" and tf.executing_eagerly():
+            settings["jit_compile"] = False  # one look is done sooner in graph mode
     if not tf.executing_eagerly():
         return function(as_trajectory(rnn, inputs, initial_state, mask), **settings)
     # Variables cannot be made while a function is traced for the second time.
