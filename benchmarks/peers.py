@@ -254,13 +254,18 @@ def measure(kind, batch, steps, units, k, rounds):
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def limit_threads():
+    """Two threads for each library."""
+    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+    tf.config.threading.set_inter_op_parallelism_threads(THREADS)
+    torch.set_num_threads(THREADS)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    tf.config.threading.set_intra_op_parallelism_threads(THREADS)
-    tf.config.threading.set_inter_op_parallelism_threads(THREADS)
-    torch.set_num_threads(THREADS)
+    limit_threads()
     for kind, batch, steps, units, k in SHAPES:
         medians = measure(kind, batch, steps, units, k, rounds)
         title = f"{kind}, {batch} sequence(s) of {steps} steps, {units} units"
