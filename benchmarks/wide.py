@@ -3,9 +3,9 @@
 The flossing loss of one sequence and its gradient, as in peers.py: a tanh network of 1,024
 units with 64 exponents over 300 steps, and an LSTM of 512 units with 64 over 500. Each way
 has a process of its own: the median of its seconds, and by how much its memory is more at
-the peak than before the first call, which compiles. The parts are LAPACK's QRs, BLAS's products with the
-recurrent weights, and the rest of `in_lapack` of peers.py, each alone, from NumPy. Then as
-many windows in one call as in as many calls: 1 to 8 sequences of 55 steps.
+the peak than before the first call, which compiles. The parts are LAPACK's QRs, BLAS's
+products with the recurrent weights, and both with the rest, each alone, from NumPy. Then
+windows in one call beside as many calls: 1 to 8 sequences of 55 steps.
 
 Run, on Linux: pip install -e ".[bench]" && python benchmarks/wide.py [--rounds 3]
 """

@@ -84,7 +84,8 @@ class Preflossing(FlossingCallback):
         history: a `keras.callbacks.History` with an entry for each flossing step that it
             took in this process on the newest model, or None; `FlossingModel.floss` lists
             its keys. Its `ended` says why flossing ended, in a word: `"flossed"`,
-            `"not needed"`, `"gradient arrives"` or `"steps"`; its `message` in a sentence.
+            `"not needed"`, `"gradient arrives"`, `"directions lost"` or `"steps"`; its
+            `message` in a sentence.
 
     Raises:
         ValueError: a setting out of its range; when training begins, a model without a

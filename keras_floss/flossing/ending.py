@@ -39,6 +39,7 @@ class Ended(str, enum.Enum):
     NOT_NEEDED = "not needed"
     GRADIENT_ARRIVES = "gradient arrives"
     STEPS = "steps"
+    LOST = "directions lost"
 
 
 def not_needed(arrives: float, loss: float) -> bool:
@@ -57,10 +58,17 @@ class Ending(keras.callbacks.Callback):
     Args:
         history: the `StepHistory`, which comes before it.
         tolerances: `{layer name: flossing loss under which it is flossed}`.
-        before: the `Snapshot` of the layers, to go back to where nothing need be done.
+        before: the `Snapshot` of the layers, to go back to where nothing need be done, or
+            where flossing did harm.
         arrives: a function that says how much of the task's gradient arrives at the first
             step. None: flossing does not look at the task.
+
+    Attributes:
+        whole: whether it is no pass that goes on after an interruption, of which `before`
+            would be the middle.
     """
+
+    whole = True
 
     def __init__(
         self,
@@ -89,13 +97,16 @@ class Ending(keras.callbacks.Callback):
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self._ended:
             return
+        # A pass of fewer steps is one that was asked for as it is.
+        far = self._history.epoch[-1] >= STEPS and not self._under(FAR)
+        if far and self.whole and (lost := self._lost_on_the_way()):
+            return self._undo(lost)
         message = (
             f"All {self._steps} of flossing were taken: {self._loss}, and it counts as "
             f"flossed under {min(self._tolerances.values()):.2g}."
         )
         self._end(Ended.STEPS, message)
-        # A pass of fewer steps is one that was asked for as it is.
-        if self._history.epoch[-1] >= STEPS and not self._under(FAR):
+        if far:
             self._history.message += (
                 " It did not converge: more `steps`, fewer exponents (`k`) or smaller "
                 "recurrent weights may help."
@@ -110,6 +121,29 @@ class Ending(keras.callbacks.Callback):
                 f"{arrives:.2g} times that at the last; the flossing loss is "
                 f"{self._losses()[-1]:.2g}.",
             )
+
+    def _lost_on_the_way(self) -> dict[str, float]:
+        """How many more directions are lost than there were, by layer, if any."""
+        found = {}
+        for name in self._tolerances:
+            lost = self._history.history.get(self._key("lost_directions", name), [0.0])
+            more = float(np.mean(lost[-IN_A_ROW:])) - lost[0]
+            if more >= 1.0:
+                found[name] = more
+        return found
+
+    def _undo(self, lost: Mapping[str, float]) -> None:
+        """Goes back to what was before: units fell silent, which is no flossing."""
+        of = ", ".join(f"{number:.0f} of {name}" for name, number in lost.items())
+        message = (
+            f"Not flossed: after {self._steps} {self._loss}, and directions were lost on "
+            f"the way ({of}), as where ReLU units fall silent. The weights are as they "
+            "were before. Fewer exponents (`k`) or smaller recurrent weights may help."
+        )
+        self._before.restore()
+        self._history.opened, self._history.scaled = {}, {}
+        self._end(Ended.LOST, message)
+        warnings.warn(message, stacklevel=2)
 
     def _first_look(self, look: Callable[[], float], loss: float) -> None:
         """Undoes the first step, and what was before it, where nothing need be done."""
@@ -145,12 +179,16 @@ class Ending(keras.callbacks.Callback):
 
     def _under(self, times: float) -> bool:
         """Whether the last losses of all layers are under so many times the tolerance."""
-        key = "{}/flossing_loss" if len(self._tolerances) > 1 else "flossing_loss"
+        history = self._history.history
         return all(
-            np.mean(self._history.history[key.format(name)][-IN_A_ROW:])
+            np.mean(history[self._key("flossing_loss", name)][-IN_A_ROW:])
             <= times * tolerance
             for name, tolerance in self._tolerances.items()
         )
+
+    def _key(self, key: str, name: str) -> str:
+        """What an entry of the history of a layer is called."""
+        return f"{name}/{key}" if len(self._tolerances) > 1 else key
 
     @property
     def _steps(self) -> str:

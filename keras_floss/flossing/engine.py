@@ -144,6 +144,7 @@ class Flosser:
                     self.model, inputs_of(first), layers, flossing.input_drive
                 )
             ending = self._ending(history, flossing, layers, before, window, task)
+            ending.whole = total in (None, steps)
             settling = Settling(layers, total, (total or steps) - steps)
             bar = [FlossingBar(history, verbose)] if verbose else []
             try:
@@ -256,7 +257,7 @@ class Flosser:
         # Of a gated layer the units that are not flossed shall forget: that the gradient
         # arrives in one direction is not enough.
         if batch is None or any_gated(layers.values()):
-            return Ending(history, tolerances)
+            return Ending(history, tolerances, before)
         return Ending(
             history,
             tolerances,

@@ -319,9 +319,11 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
             exponents, and the loss and the lost directions of each, are prefixed
             `<layer>/`. Its `ended` says why flossing ended, in a word: `"flossed"` (the
             mean of the last three losses was under the `tolerance` of `flossing`),
-            `"not needed"` or `"gradient arrives"` (`brake`), or `"steps"`; its `message`
-            says it in a sentence. Its `opened` says of how many units gates were opened, by
-            the name of the layer.
+            `"not needed"` or `"gradient arrives"` (`brake`), `"directions lost"` (after
+            100 steps or more it had not converged, and more directions than before had no
+            finite exponent, as where ReLU units fall silent: the weights are as they
+            were), or `"steps"`; its `message` says it in a sentence. Its `opened` says of
+            how many units gates were opened, by the name of the layer.
 
         Raises:
             ValueError: a setting out of its range, no recurrent layer, a layer whose

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_floss import FlossingModel, tasks
+from keras_floss import FlossingModel, layers, tasks
 from keras_floss.callbacks import Preflossing
 from keras_floss.flossing.ending import Ending
 from keras_floss.flossing.history import StepHistory
@@ -72,6 +72,51 @@ def test_what_is_not_a_number_is_not_flossed():
 
 def test_a_tolerance_of_0_is_never_reached():
     assert steps_of(endings([0.001] * 9, {"rnn": 0.0})) == 9
+
+
+def relu_network():
+    """A layer that loses directions while it is flossed: units fall silent."""
+    keras.utils.set_random_seed(0)
+    he = keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+    rnn = layers.RateRNN(32, "relu", recurrent_initializer=he, return_sequences=True)
+    inputs = keras.Input((60, 1))
+    model = FlossingModel(inputs, keras.layers.Dense(1)(rnn(inputs)))
+    model.compile("adam", "mse")
+    return model
+
+
+def test_flossing_that_loses_directions_is_undone():
+    model = relu_network()
+    x = np.random.default_rng(0).normal(size=(8, 60, 1)).astype("float32")
+    before = model.get_weights()
+    with pytest.warns(UserWarning, match="directions were lost on the way"):
+        history = model.floss(x, seed=0, verbose=0)
+    assert history.ended == "directions lost"
+    assert history.history["lost_directions"][-1] > history.history["lost_directions"][0]
+    assert history.scaled == {}
+    for a, b in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_goes_on_after_an_interruption_is_not_undone():
+    weight = keras.Variable(1.0)
+    logs = {"flossing_skipped": 0.0, "flossing_loss": 0.5}
+    for whole, value in ((True, 1.0), (False, 2.0)):
+        history, program = StepHistory(["rnn"]), Program()
+        weight.assign(1.0)
+        ending = Ending(history, {"rnn": 0.003}, Snapshot([weight]))
+        ending.whole = whole
+        for callback in (history, ending):
+            callback.set_model(program)
+            callback.set_params({"steps": 100})
+            callback.on_train_begin()
+        weight.assign(2.0)
+        for lost in [0.0] * 50 + [3.0] * 50:
+            for callback in (history, ending):
+                callback.on_train_batch_end(0, {**logs, "lost_directions": lost})
+        with pytest.warns(UserWarning, match="lost" if whole else "did not converge"):
+            ending.on_train_end()
+        assert float(weight) == value
 
 
 def test_what_does_not_converge_is_said_after_as_many_steps_as_the_default():
