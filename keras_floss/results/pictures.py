@@ -284,7 +284,7 @@ def fisher(a: int, n: int, b: int, m: int) -> float:
 
 def _name_across(axis: Any, figure: Figure) -> None:
     """Names the axis of a figure, which need not begin at 0 as updates do."""
-    axis.set_xlabel(figure.over)
+    axis.set_xlabel(figure.over.replace("_", " "))
     axis.autoscale(axis="x")
 
 
