@@ -81,7 +81,7 @@ def shows(seeds, _):
             yield Run("copy-40", arm="preflossing", seed=seed, updates=1, **row)
     yield from runs_of("copy-80", ["simple-rnn"], (both[0], "identity", both[1]), seeds)
     clip = {"clip": "weight 0.03"}
-    arms = (both[0], "orthogonal", both[1])
+    arms = (both[0], "orthogonal", both[1], "orthogonal+preflossing")
     yield from runs_of("copy-80", ["rate-rnn"], arms, seeds, **clip)
     arms = ("keras", "chrono", "preflossing", "chrono+preflossing")
     notebook = {"units": 32, "learning_rate": 3e-3}

@@ -33,6 +33,7 @@ ARMS = (
     "chrono",
     "preflossing",
     "chrono+preflossing",
+    "orthogonal+preflossing",
     "adaptive",
     "joint",
 )
@@ -153,7 +154,7 @@ def recurrent_layer(run, task):
         small = keras.initializers.RandomNormal(stddev=0.001)
         options |= {"recurrent_initializer": "identity", "activation": "relu"}
         options["kernel_initializer"] = small
-    if run.arm == "orthogonal":
+    if "orthogonal" in run.arm:
         options["recurrent_initializer"] = "orthogonal"
     if "chrono" in run.arm:
         options["bias_initializer"] = keras_floss.initializers.Chrono(
