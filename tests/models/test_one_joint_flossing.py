@@ -76,6 +76,7 @@ def step(model, jit_compile):
 )
 @pytest.mark.parametrize("network", cells([*NETWORKS], always=["LSTM"]))
 def test_the_term_and_its_gradients_are_the_same(network, dtype, jit_compile):
+    keras.utils.set_random_seed(0)
     make, build = NETWORKS[network]
     carrier = FlossingModel(*build(make()), flossing=FLOSSING, strength=0.5)
     wrapped = keras.Model(*build(LyapunovRegularizer(make(), 0.5, FLOSSING)))
@@ -83,6 +84,6 @@ def test_the_term_and_its_gradients_are_the_same(network, dtype, jit_compile):
     ours, theirs = step(wrapped, jit_compile), step(carrier, jit_compile)
     assert ours[0] > 1e-3
     assert max(np.abs(change).max() for change in ours[1:]) > 1e-3
-    tolerance = {"float64": 1e-12, "float32": 1e-6}[dtype]
+    tolerance = {"float64": 1e-12, "float32": 1e-5}[dtype]
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
