@@ -33,7 +33,7 @@ import tensorflow as tf  # noqa: E402
 
 import keras_floss  # noqa: E402
 
-# (units, exponents, steps), those of peers.py
+# (units, exponents, steps), the sizes of peers.py
 NETWORKS = [(80, 75, 300), (80, 75, 55), (64, 8, 200), (64, 16, 100), (128, 32, 120)]
 ORBITS = {1: 20_000, 1024: 200}  # and how many steps of each
 MAPS, COUPLING = 16, 0.1

@@ -23,31 +23,37 @@ NETWORKS = {
 }
 
 
-def make(layer, way):
-    """A compiled model."""
-    inputs, read = keras.Input((LENGTH, 1)), keras.layers.Dense(1)
-    options = {}
-    if way.startswith("LyapunovRegularizer"):
-        alone = False if way.endswith("without XLA") else "auto"
-        layer = LyapunovRegularizer(layer, 0.1, jit_compile=alone)
-    outputs = read(layer(inputs))
-    if way.startswith("FlossingModel"):
-        model = FlossingModel(inputs, outputs, strength=0.1)
-        if way.endswith("without XLA"):
-            options = {"jit_compile": False}
-    else:
-        model = keras.Model(inputs, outputs)
-    model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True), **options)
+def plain(layer):
+    """A model that is not flossed."""
+    inputs = keras.Input((LENGTH, 1))
+    return keras.Model(inputs, keras.layers.Dense(1)(layer(inputs)))
+
+
+def compiled(model, jit_compile="auto"):
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile("adam", loss, jit_compile=jit_compile)
     return model
 
 
-WAYS = [
-    "plain",
-    "FlossingModel, without XLA",
-    "FlossingModel",
-    "LyapunovRegularizer, without XLA",
-    "LyapunovRegularizer",
-]
+def flossing_model(layer, jit_compile="auto"):
+    return compiled(FlossingModel(plain(layer), strength=0.1), jit_compile)
+
+
+def regularizer(layer, jit_compile="auto"):
+    return compiled(plain(LyapunovRegularizer(layer, 0.1, jit_compile=jit_compile)))
+
+
+WITHOUT = "{}, without XLA"
+PENALTIES = {"FlossingModel": flossing_model, "LyapunovRegularizer": regularizer}
+
+
+def make(layer):
+    """A compiled model of each way; `layer()` makes the layer."""
+    models = {"plain": compiled(plain(layer()))}
+    for name, penalty in PENALTIES.items():
+        models[WITHOUT.format(name)] = penalty(layer(), jit_compile=False)
+        models[name] = penalty(layer())
+    return models
 
 
 def main():
@@ -63,20 +69,19 @@ def main():
         return time.perf_counter() - start
 
     for name, layer in NETWORKS.items():
-        models = {way: make(layer(), way) for way in WAYS}
+        models = make(layer)
         first = {way: seconds(model, 1) for way, model in models.items()}
-        times = {way: [] for way in WAYS}
+        times = {way: [] for way in models}
         for _ in range(rounds):
             for way, model in models.items():
                 times[way].append(1e3 * seconds(model, UPDATES) / UPDATES)
         print(f"\n{name}")
-        for way in WAYS:
-            median = statistics.median(times[way])
+        medians = {way: statistics.median(values) for way, values in times.items()}
+        for way, median in medians.items():
             print(f"  {way:34s} first {first[way]:4.1f} s   {median:6.1f} ms an update")
-        plain = statistics.median(times["plain"])
-        for way in ("FlossingModel", "LyapunovRegularizer"):
+        for way in PENALTIES:
             penalty, without = (
-                statistics.median(times[w]) - plain for w in (way, f"{way}, without XLA")
+                medians[w] - medians["plain"] for w in (way, WITHOUT.format(way))
             )
             print(f"  penalty of {way}: {penalty / without:.2f} of that without XLA")
 

@@ -181,8 +181,11 @@ def in_keras_floss(layer, weights, inputs, k, jit_compile, alone="auto"):
     return lambda: tf.nest.map_structure(lambda x: x.numpy(), run())
 
 
-def in_lapack(kind, batch, steps, units, k):
-    """The QRs, triangular solves and matrix products alone, by NumPy and SciPy."""
+def in_lapack(kind, batch, steps, units, k, only=None):
+    """The QRs, triangular solves and matrix products alone, by NumPy and SciPy.
+
+    `only`: one of the parts, by its name.
+    """
     rng = np.random.default_rng(0)
     gates, states = (4, 2) if kind == "LSTM" else (1, 1)
 
@@ -192,23 +195,36 @@ def in_lapack(kind, batch, steps, units, k):
     recurrent = matrices(units, gates * units)
     pushed = matrices(batch, states * units, k)
     frame, gate_frame = matrices(batch, units, k), matrices(batch, gates * units, k)
+    q, r = np.linalg.qr(pushed)
+
+    def adjoint():
+        m = pushed.swapaxes(-1, -2) @ q
+        right = (pushed + q @ m).swapaxes(-1, -2)
+        for a, b in zip(r, right, strict=True):
+            scipy.linalg.solve_triangular(a, b, check_finite=False)
+
+    def products():
+        recurrent.T @ frame  # the tangents of the pre-activations
+        recurrent @ gate_frame  # the cotangents of the tangents, and of the weights
+        gate_frame @ frame.swapaxes(-1, -2)
+
+    parts = {
+        "QR": lambda: np.linalg.qr(pushed),
+        "adjoint of QR": adjoint,
+        "products": products,
+    }
+    calls = [parts[only]] if only else parts.values()
 
     def run():
         for _ in range(steps):
-            recurrent.T @ frame  # the tangents of the pre-activations
-            q, r = np.linalg.qr(pushed)
-            m = pushed.swapaxes(-1, -2) @ q  # the adjoint of QR
-            right = (pushed + q @ m).swapaxes(-1, -2)
-            for a, b in zip(r, right, strict=True):
-                scipy.linalg.solve_triangular(a, b, check_finite=False)
-            recurrent @ gate_frame  # the cotangents of the tangents, and of the weights
-            gate_frame @ frame.swapaxes(-1, -2)
+            for call in calls:
+                call()
 
     return run
 
 
-def measure(kind, batch, steps, units, k, rounds):
-    """Median milliseconds of each way."""
+def arguments(kind, batch, steps, units, k):
+    """Weights, inputs and the first frame."""
     rng = np.random.default_rng(0)
     gates, states = (4, 2) if kind == "LSTM" else (1, 1)
     weights = [
@@ -220,7 +236,12 @@ def measure(kind, batch, steps, units, k, rounds):
     inputs = rng.standard_normal((batch, steps, 1)).astype("float32")
     # That of `lyapunov_exponents(seed=0)`.
     random = np.random.default_rng(0).standard_normal((k, states * units))
-    frame = np.linalg.qr(random.T)[0].astype("float32")
+    return weights, inputs, np.linalg.qr(random.T)[0].astype("float32")
+
+
+def measure(kind, batch, steps, units, k, rounds):
+    """Median milliseconds of each way."""
+    weights, inputs, frame = arguments(kind, batch, steps, units, k)
     step, layer = STEPS[kind], LAYERS[kind]
     ways = {
         "JAX": in_jax(step, weights, inputs, frame),

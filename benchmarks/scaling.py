@@ -11,12 +11,11 @@ Run, on Linux: python benchmarks/scaling.py [--rounds 15]
 """
 
 import argparse
-import multiprocessing
 import os
-import pathlib
 import time
 
 import numpy as np
+from own_process import alone, forget_peak, megabytes
 
 BASE = {"batch": 1, "time": 200, "units": 64, "k": 16}
 GROWING = {
@@ -74,7 +73,7 @@ def seconds(calls, rounds):
     return times
 
 
-def peak(results, limit, shape):
+def peak(limit, shape):
     """MiB that the pass adds at its peak and of the process in all, and its seconds."""
     # With oneDNN, TensorFlow keeps the memory of the first pass for the second.
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
@@ -87,29 +86,12 @@ def peak(results, limit, shape):
     call()  # and compile
     first = time.perf_counter() - start
     whole = megabytes("VmHWM")
-    pathlib.Path("/proc/self/clear_refs").write_text("5")  # forget the peak
+    forget_peak()
     before = megabytes("VmRSS")
     start = time.perf_counter()
     call()
     second = time.perf_counter() - start
-    results.put((megabytes("VmHWM") - before, whole, first, second))
-
-
-def megabytes(name):
-    """An entry of /proc/self/status in MiB."""
-    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith(name))
-    return int(line.split()[1]) / 1024
-
-
-def measure_peak(limit=None, **shape):
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    process = context.Process(target=peak, args=(results, limit, shape))
-    process.start()
-    found = results.get(timeout=600)
-    process.join()
-    return found
+    return megabytes("VmHWM") - before, whole, first, second
 
 
 def main():
@@ -128,14 +110,15 @@ def main():
     for steps in LENGTHS:
         shape = {**BASE, "k": 48, "time": steps}
         (kept, _, _, fast), (bounded, _, _, slow) = (
-            measure_peak(limit, **shape) for limit in (None, SMALL)
+            alone(peak, limit, shape) for limit in (None, SMALL)
         )
         print(
             f"  T = {steps}: {kept:.0f} MiB; limited to 32 MiB: {bounded:.0f} MiB, "
             f"in {slow / fast:.2f} of the time",
             flush=True,
         )
-    added, whole, compiled, again = measure_peak(batch=1, time=10_000, units=256, k=16)
+    shape = {"batch": 1, "time": 10_000, "units": 256, "k": 16}
+    added, whole, compiled, again = alone(peak, None, shape)
     print(f"\nT = 10000, units 256, k 16: adds {added:.0f} MiB, ", end="")
     print(f"the process takes {whole:.0f} MiB in all; ", end="")
     print(f"{compiled:.0f} s with compilation, then {again:.1f} s")

@@ -3,11 +3,11 @@
 from typing import Literal
 
 import keras
-import tensorflow as tf
 
 from keras_floss.flossing.flossing_pass import RecurrentLayers
 from keras_floss.recurrent.cells import CellMap
 from keras_floss.utils.private_keras import all_layers
+from keras_floss.utils.xla import keras_has_no_xla
 
 # Time steps in all flossing steps of a pass from which compilation pays on a CPU. It takes
 # 3 to 4 s, and saves 0.2 to 0.4 ms of each: that is 9,000 to 17,000 time steps, were all
@@ -31,8 +31,7 @@ def choose_jit_compile(
     """
     if not model.compiled:
         return "auto"
-    several = model.distribute_strategy.num_replicas_in_sync > 1
-    if not automatic or several or tf.config.list_physical_devices("GPU"):
+    if not automatic or not keras_has_no_xla(model.distribute_strategy):
         return model.jit_compile
     return time_steps >= WORTH_COMPILING and _suits_xla(model, layers)
 

@@ -74,13 +74,13 @@ class Ending(keras.callbacks.Callback):
         self,
         history: StepHistory,
         tolerances: Mapping[str, float],
-        before: Snapshot | None = None,
+        before: Snapshot,
         arrives: Callable[[], float] | None = None,
     ) -> None:
         super().__init__()
         self._history = history
         self._tolerances = tolerances
-        self._before = before or Snapshot([])
+        self._before = before
         self._arrives = arrives
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:

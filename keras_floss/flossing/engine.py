@@ -5,6 +5,7 @@ by its own `fit`. Data, progress bar, callbacks, XLA and distribution come from 
 """
 
 import dataclasses
+import functools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -256,14 +257,10 @@ class Flosser:
         batch = None if task is None else task_batch(self.model, task)
         # Of a gated layer the units that are not flossed shall forget: that the gradient
         # arrives in one direction is not enough.
-        if batch is None or any_gated(layers.values()):
-            return Ending(history, tolerances, before)
-        return Ending(
-            history,
-            tolerances,
-            before,
-            lambda: arrival(self.model, batch, list(layers)),
-        )
+        arrives = None
+        if batch is not None and not any_gated(layers.values()):
+            arrives = functools.partial(arrival, self.model, batch, list(layers))
+        return Ending(history, tolerances, before, arrives)
 
     def _program(
         self, flossing: Flossing, batch: Arrays, steps_per_execution: int, steps: int = 1

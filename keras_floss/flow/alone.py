@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_floss.utils.checks import check_choice
 from keras_floss.utils.custom_gradient import custom_gradient
-from keras_floss.utils.xla import compiled_by_xla
+from keras_floss.utils.xla import compiled_by_xla, keras_has_no_xla
 
 JitCompile: TypeAlias = bool | Literal["auto"]
 # Time steps from which "auto" compiles. It takes 1 to 2 s, and saves some 0.15 ms of each
@@ -37,8 +37,7 @@ def compiles_alone(jit_compile, step, inputs):
         not tf.executing_eagerly()
         and step.vectorizes
         and (inputs.shape[1] or 0) >= WORTH_COMPILING
-        and tf.distribute.get_strategy().num_replicas_in_sync == 1
-        and not tf.config.list_physical_devices("GPU")
+        and keras_has_no_xla(tf.distribute.get_strategy())
     )
 
 
@@ -57,10 +56,10 @@ def by_xla(sweep):
             values = iter([tf.stop_gradient(x) for x in values])
             unseen = [next(values) if _is_value(x) else x for x in flat]
             unseen = tf.nest.pack_sequence_as(arguments, unseen)
-            run = tf.function(
+            program = tf.function(
                 lambda: sweep(step, *unseen), autograph=False, jit_compile=True
             )
-            return run(), _no_gradient
+            return program(), _no_gradient
 
         return run(*filter(_is_value, flat))
 

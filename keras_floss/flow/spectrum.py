@@ -41,6 +41,7 @@ def flow_arguments(
     redraw=0,
     memory_limit=None,
     orthonormalization="auto",
+    jit_compile=False,
 ):
     """A `Trajectory` and its settings as the arguments of `tangent_flow`, by name.
 
@@ -48,7 +49,8 @@ def flow_arguments(
     the noise is then that of `seed`, a scalar tensor.
     `warmup` may be a scalar tensor where the number of steps is known only at run time,
     and `qr_interval` where it is chosen at run time. `redraw`, an int or a scalar tensor:
-    another number, other noise in a noisy cell. Raises ValueError for bad settings.
+    another number, other noise in a noisy cell. `jit_compile`: a `JitCompile`, whether XLA
+    compiles the sweeps alone. Raises ValueError for bad settings.
     """
     step, inputs, states, mask = with_noise(trajectory, seed, redraw)
     if not tf.is_tensor(warmup):
@@ -74,18 +76,18 @@ def flow_arguments(
             step.columns,
         ),
         "memory_limit": settle_memory_limit(memory_limit),
+        "alone": compiles_alone(jit_compile, step, inputs),
     }
 
 
-def trajectory_spectrum(trajectory, k=None, damping=None, jit_compile=False, **settings):
+def trajectory_spectrum(trajectory, k=None, damping=None, **settings):
     """The `Spectrum` of a `Trajectory`.
 
     The settings are those of `flow_arguments`; `damping` is a `Damping` of the gradient, or
-    None; `jit_compile` is a `JitCompile`, of the sweeps alone.
+    None.
     """
     arguments = flow_arguments(trajectory, k, **settings)
-    alone = compiles_alone(jit_compile, arguments["step"], trajectory.inputs)
-    stretch, lost, condition = tangent_flow(**arguments, damping=damping, alone=alone)
+    stretch, lost, condition = tangent_flow(**arguments, damping=damping)
     counted = tf.broadcast_to(arguments["schedule"].steps, (extent(stretch, 0),))
     steps = tf.cast(tf.maximum(counted, 1), stretch.dtype)[:, None]
     exponents = tf.where(lost, tf.cast(-np.inf, stretch.dtype), stretch / steps)

@@ -19,8 +19,8 @@ def tangent_flow(
     frame,
     schedule,
     memory_limit,
-    damping=None,
     alone=False,
+    damping=None,
 ):
     """Carries an orthonormal frame along a batch of sequences.
 
@@ -35,8 +35,8 @@ def tangent_flow(
         schedule: a `Schedule`.
         memory_limit: the bytes that are kept for the gradient of a pass before it computes
             a second time instead (see the module `checkpoints`).
-        damping: a `Damping` of the gradient. None: it is exact.
         alone: whether XLA compiles both sweeps alone (see the module `alone`).
+        damping: a `Damping` of the gradient. None: it is exact.
 
     Returns:
         `(stretch, lost, log_condition)`. `stretch`, `(batch, k)`: Λ, the sum of `log|R_ii|`

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from keras_floss.flow.alone import JitCompile, compiles_alone
+from keras_floss.flow.alone import JitCompile
 from keras_floss.flow.frame import Orthonormalization
 from keras_floss.flow.spectrum import flow_arguments
 from keras_floss.flow.tangent_flow import stretch_by_step
@@ -204,12 +204,10 @@ def kaplan_yorke(exponents, dim):
     return j + (sums[j - 1] / -exponents[j] if j else 0.0)
 
 
-def _sweep(trajectory, jit_compile, **settings):
+def _sweep(trajectory, **settings):
     """Stretch and lost rank by step `(batch, time, k)`, counted steps and QRs, D."""
     arguments = flow_arguments(trajectory, **settings)
-    alone = compiles_alone(jit_compile, arguments["step"], trajectory.inputs)
-    swept = stretch_by_step(**arguments, alone=alone)
-    stretch, lost = (tf.transpose(x, (1, 0, 2)) for x in swept)
+    stretch, lost = (tf.transpose(x, (1, 0, 2)) for x in stretch_by_step(**arguments))
     schedule = arguments["schedule"]
     counted, measured = (
         tf.broadcast_to(tf.transpose(x), tf.shape(stretch)[:2])

@@ -21,6 +21,12 @@ def compiled_by_xla():
     return tape.gradient(y, x).op.type == UPDATE
 
 
+def keras_has_no_xla(strategy):
+    """Whether a program runs on one CPU alone, where Keras's "auto" never means XLA."""
+    one = strategy.num_replicas_in_sync == 1
+    return one and not tf.config.list_physical_devices("GPU")
+
+
 def diagonal(matrices):
     """`tf.linalg.diag_part`, of which XLA makes a slice in place of a gather."""
     *batch, k, _ = (extent(matrices, axis) for axis in range(len(matrices.shape)))
