@@ -7,7 +7,7 @@ trial can be stopped at any time and goes on where it was. The sets of runs, in 
 - shows: what is claimed of single networks, seeds 10 to 19;
 - tune: learning rate and clipping, two values each, for Keras's defaults, seed 0;
 - pairs: every task of at most 128 steps, every layer; Keras's defaults, the best rival
-  (`trial_run.RIVALS`) and Preflossing, at the rate and clipping of `tune`, seeds 5 to 7;
+  (`trial_run.RIVALS`) and Preflossing, at the rate and clipping of `tune`, seeds 5 to 10;
 - rest: the same with the other arms, and the longer tasks.
 
 SimpleRNN, GRU and LSTM are those of `keras_floss.layers`, which have the weights,
@@ -83,6 +83,8 @@ def shows(seeds, _):
     clip = {"clip": "weight 0.03"}
     arms = (both[0], "orthogonal", both[1], "orthogonal+preflossing")
     yield from runs_of("copy-80", ["rate-rnn"], arms, seeds, **clip)
+    yield from runs_of("copy-80", ["simple-rnn"], both, seeds, readout=1.0)
+    yield from runs_of("copy-80", ["rate-rnn"], arms, seeds, readout=1.0, **clip)
     arms = ("keras", "chrono", "preflossing", "chrono+preflossing")
     notebook = {"units": 32, "learning_rate": 3e-3}
     yield from runs_of("first-symbol", ["lstm", "gru"], arms, seeds[:5], **notebook)
@@ -105,7 +107,7 @@ def pairs(seeds, rows):
     for task, layer in itertools.product(SHORT, LAYERS):
         arms = ("keras", RIVALS[layer], "preflossing")
         best = tuned(task, layer, rows)
-        yield from runs_of(task, [layer], arms, seeds or range(5, 8), **best)
+        yield from runs_of(task, [layer], arms, seeds or range(5, 11), **best)
 
 
 def rest(seeds, rows):

@@ -54,6 +54,7 @@ class Run:
         target: what they are to be.
         steps: how many flossing steps at most; 0: Flossing's default.
         clip: `global 1.0` or `weight 0.03`: what is clipped, and to which norm.
+        readout: of the read-out's kernel, drawn from N(0, readout²); 0: as Keras has it.
     """
 
     task: str
@@ -68,6 +69,7 @@ class Run:
     k: int = 0
     target: float = 0.0
     steps: int = 0
+    readout: float = 0.0
 
     @property
     def flossed(self):
@@ -174,10 +176,11 @@ def make_model(run, task):
         inputs = keras.Input((task.length,), dtype="int32")
         x = keras.layers.Embedding(12, 8, "normal")(inputs)
     x = recurrent_layer(run, task)(x)
-    readout = "glorot_uniform"
+    readout, scale = "glorot_uniform", run.readout
     if run.layer == "rate-rnn" and run.task.endswith("-long"):
-        # As in the released code of the flossing paper.
-        readout = keras.initializers.RandomNormal(stddev=1.0)
+        scale = 1.0  # as in the released code of the flossing paper
+    if scale:
+        readout = keras.initializers.RandomNormal(stddev=scale)
     outputs = keras.layers.Dense(task.outputs, kernel_initializer=readout)(x)
     if run.arm in ("adaptive", "joint"):
         strength = 1.0 if run.arm == "joint" else None
@@ -213,6 +216,7 @@ def do(run):
     """Does a run, and returns its Outcome."""
     start, task = time.perf_counter(), TASKS[run.task]
     keras.backend.clear_session()
+    keras.utils.set_random_seed(run.seed)  # of the order of stored sequences
     train, look, test = task.data(run.seed)
     model = make_model(run, task)
     # Made anew: what flossing takes of a set that is shuffled changes its order.

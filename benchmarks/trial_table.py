@@ -10,7 +10,8 @@ from trial_tasks import TASKS
 # is worse than this: in accuracy, and relative to the error.
 LESS_ACCURACY, MORE_ERROR = 0.02, 1.05
 # What makes rows runs of one kind, but for their arm and seed.
-KIND = ("task", "layer", "units", "updates", "learning_rate", "clip", "gain", "k", "target")
+KIND = ("task", "layer", "units", "updates", "learning_rate", "clip", "gain", "k")
+KIND += ("target", "readout")
 
 
 def tables(rows, sets=None):
@@ -47,8 +48,9 @@ def by_arm(rows):
     head += ["s flossing", "s training"]
     lines = []
     for kind, arms in grouped(rows).items():
-        task, layer, units, updates, rate, clip, gain, k, target = kind
+        task, layer, units, updates, rate, clip, gain, _, _, readout = kind
         gain = f", gain {float(gain):g}" if float(gain) else ""
+        gain += f", read-out {float(readout):g}" if float(readout) else ""
         for arm in sorted(arms, key=ARMS.index):
             runs = list(arms[arm].values())
             line = [task, f"{layer}{gain}", f"{units}, {updates}, {float(rate):g}, {clip}"]

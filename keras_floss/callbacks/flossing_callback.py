@@ -10,6 +10,7 @@ from keras_floss.callbacks.run_count import RunCount
 from keras_floss.flossing.engine import Flosser
 from keras_floss.flossing.flossing import Flossing, override
 from keras_floss.flossing.flossing_optimizer import check_flossing_optimizer, optimizer_of
+from keras_floss.flossing.history import StepHistory
 from keras_floss.models import FlossingModel
 from keras_floss.utils.checks import check_positive_int
 from keras_floss.utils.typing import Data, Logs, Optimizer, Verbose
@@ -74,6 +75,11 @@ class FlossingCallback(FreshStart):
         return self._flosser
 
     @property
+    def verbosity(self) -> Verbose:
+        """The `verbose` of this `fit`."""
+        return self.params["verbose"] if self.verbose == "auto" else self.verbose
+
+    @property
     def flossed(self) -> int:
         """The number of flossing steps of this run so far; see `RunCount`."""
         return self._count.value
@@ -101,7 +107,7 @@ class FlossingCallback(FreshStart):
         total: int | None = None,
         brake: bool = False,
         callbacks: Sequence[keras.callbacks.Callback] = (),
-    ) -> keras.callbacks.History:
+    ) -> StepHistory:
         """Takes flossing steps, on data that go on where this run last flossed.
 
         Args:
@@ -113,7 +119,6 @@ class FlossingCallback(FreshStart):
         Returns:
             Their History.
         """
-        verbose = self.params["verbose"] if self.verbose == "auto" else self.verbose
         return self.flosser.floss(
             self.x,
             steps or self.steps,
@@ -122,5 +127,5 @@ class FlossingCallback(FreshStart):
             total=total,
             brake=brake,
             callbacks=callbacks,
-            verbose=verbose,
+            verbose=self.verbosity,
         )

@@ -9,8 +9,19 @@ import keras
 import numpy as np
 
 from keras_floss.callbacks.flossing_callback import FlossingCallback
+from keras_floss.callbacks.race import (
+    batches_of,
+    has_task,
+    race,
+    trains_as_keras,
+    updates_of,
+)
+from keras_floss.flossing.ending import Ended
 from keras_floss.flossing.flossing import UNSET, Flossing, Unset
 from keras_floss.flossing.flossing_optimizer import STEPS
+from keras_floss.flossing.flossing_pass import flossed_layers
+from keras_floss.flossing.history import StepHistory
+from keras_floss.flossing.snapshot import Snapshot, moved
 from keras_floss.flossing.update import iterations
 from keras_floss.flow.frame import Orthonormalization
 from keras_floss.recurrent.output_map import Seen
@@ -37,8 +48,10 @@ class Preflossing(FlossingCallback):
     It flosses until the layers are flossed, 100 steps at most; where the task's gradient
     arrives as it is it leaves them alone. An LSTM or a GRU that is as Keras makes it has
     its gates opened first (`Flossing.open_gates`), and the input kernel of a layer with a
-    tanh is turned down where inputs saturate it (`Flossing.input_drive`). It says what it
-    did, on a line of its own and in `history.message`.
+    tanh is turned down where inputs saturate it (`Flossing.input_drive`). Last, the model
+    is trained for a few updates as it is now and as it was, and if it is clearly worse
+    flossed, as with tasks that want no long memory, the weights are put back. It says what
+    it did, on a line of its own and in `history.message`.
 
     Works with a `FlossingModel` and with any other `keras.Model`. It flosses every model
     that it is given to, once: when it is given to `fit` again with the same model, it does
@@ -66,6 +79,12 @@ class Preflossing(FlossingCallback):
         brake: whether to look at the task, where `x` has targets, at the first steps: it
             flosses nothing where the task's gradient arrives already, and stops where it
             arrives undiminished. Not for LSTM and GRU. Defaults to True.
+        race_updates: number of updates, at most, that the model is trained for in either
+            way, to see which learns the task sooner. Weights, optimiser and random seeds
+            are then what they were. 0: there is no race. Nor is there one without targets,
+            of a generator, with `brake=False`, and for a model with a `train_step` of its
+            own or a `strength` of joint flossing. Defaults to `"auto"`, a fifth of the
+            updates of `fit`, 200 at most, and none where that is less than 25.
         save_freq: number of flossing steps from one backup to the next. Defaults to 20.
         optimizer: the flossing optimiser, or its name, for a plain Keras model. A
             `FlossingModel` brings its own. It is neither that of the model's `compile`, nor
@@ -84,8 +103,8 @@ class Preflossing(FlossingCallback):
         history: a `keras.callbacks.History` with an entry for each flossing step that it
             took in this process on the newest model, or None; `FlossingModel.floss` lists
             its keys. Its `ended` says why flossing ended, in a word: `"flossed"`,
-            `"not needed"`, `"gradient arrives"`, `"directions lost"` or `"steps"`; its
-            `message` in a sentence.
+            `"not needed"`, `"gradient arrives"`, `"directions lost"`, `"steps"`, or
+            `"slower"` where the race was lost; its `message` in a sentence.
 
     Raises:
         ValueError: a setting out of its range; when training begins, a model without a
@@ -115,6 +134,7 @@ class Preflossing(FlossingCallback):
         *,
         flossing: Flossing | None = None,
         brake: bool = True,
+        race_updates: int | Literal["auto"] = "auto",
         save_freq: int = 20,
         optimizer: Optimizer | None = None,
         verbose: Verbose = "auto",
@@ -157,12 +177,15 @@ class Preflossing(FlossingCallback):
             orthonormalization=orthonormalization,
         )
         check_positive_int("save_freq", save_freq)
+        if race_updates not in ("auto", 0):
+            check_positive_int("race_updates", race_updates)
         self.brake = brake
+        self.race_updates = race_updates
         self.save_freq = save_freq
 
     def begin(self) -> None:
         super().begin()
-        self.history: keras.callbacks.History | None = None
+        self.history: StepHistory | None = None
         self._fresh: Any = None
 
     def set_model(self, model: keras.Model) -> None:
@@ -180,13 +203,37 @@ class Preflossing(FlossingCallback):
         left = 0 if self._past_first_update(epoch) else self.flosser.claim(self.steps)
         if left:
             back_up = BackUp(self.model, epoch, self.save_freq)
+            before = Snapshot(moved(flossed_layers(self.model, self.flossing)))
             self.history = self.floss(
                 left, total=self.steps, brake=self.brake, callbacks=[back_up]
             )
+            # Of a pass that went on after an interruption `before` is the middle.
+            if self.brake and left == self.steps:
+                self._race(self.history, before, epoch)
             self.flosser.fulfil()
             back_up.save()
         _done_with[self.model].add(self)
         self._done, self._fresh = True, None
+
+    def _race(self, history: StepHistory, before: Snapshot, epoch: int) -> None:
+        """Puts the weights back to what they were before, if the task wants no flossing."""
+        updates = self.race_updates
+        if updates == "auto":
+            updates = updates_of(self.params, epoch)
+        put_back = history.ended in (Ended.NOT_NEEDED, Ended.LOST)
+        if put_back or not updates or not trains_as_keras(self.model):
+            return
+        batches = batches_of(self.x, self.params)
+        if batches is None or not has_task(self.model, batches):
+            return
+        found = race(self.model, batches, before, updates)
+        if found.lost:
+            history.ended = Ended.SLOWER.value
+            history.message = f"Not flossed: it would learn later. {found.message}"
+        else:
+            history.message += f" {found.message}"
+        if self.verbosity:
+            print(history.message if found.lost else found.message)
 
     def _past_first_update(self, epoch: int) -> bool:
         """Whether the weights are those of a network that was trained."""

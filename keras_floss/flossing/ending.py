@@ -40,6 +40,7 @@ class Ended(str, enum.Enum):
     GRADIENT_ARRIVES = "gradient arrives"
     STEPS = "steps"
     LOST = "directions lost"
+    SLOWER = "slower"
 
 
 def not_needed(arrives: float, loss: float) -> bool:

@@ -113,7 +113,7 @@ class Flosser:
         brake: bool = False,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         verbose: Verbose = "auto",
-    ) -> keras.callbacks.History:
+    ) -> StepHistory:
         """Takes `steps` flossing steps at most; see `FlossingModel.floss`.
 
         Args:

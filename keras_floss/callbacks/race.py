@@ -1,0 +1,211 @@
+"""Whether a flossed model learns its task sooner than as it was: both are trained a little.
+
+What flossing gives is a long memory. A task may want none, and then a network may learn it
+later for being flossed: a forecast of Lorenz's equations, half a unit of time ahead, cost
+GRU, LSTM and RateRNN up to three times the loss after 200 updates. No exponent and no
+gradient of the weights as they come tells such a task from others. A few updates do.
+
+The rules were chosen on seeds 0 to 2 of the pairs of task and layer of the trial. By then
+a task that needs the memory is learned by the flossed model alone, or not yet by either.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_floss.flossing.snapshot import Snapshot
+from keras_floss.flossing.source import endless
+from keras_floss.models import FlossingModel
+from keras_floss.utils.autotune import without_autotune
+from keras_floss.utils.private_keras import compiled_loss
+from keras_floss.utils.typing import Data
+
+# Of the updates of `fit` one in so many is worth knowing, but never more than MOST, and
+# fewer than one leg tell nothing.
+SHARE, MOST, LEG = 5, 200, 25
+# So many times the loss of the other, by so many standard errors, is worse.
+WORSE, SURE = 1.2, 3.0
+# A model whose loss is more than this of what it was at first, after so many updates, does
+# not learn as it is: what it does later is not known, and what is flossed stays flossed.
+STILL, PATIENCE = 0.95, 100
+
+
+class Race(NamedTuple):
+    """What came of a race.
+
+    Attributes:
+        updates: how many each had.
+        before: the task's loss as the model was, the mean over the later half of them.
+        flossed: the same, flossed.
+        lost: whether the flossed one is clearly worse.
+    """
+
+    updates: int
+    before: float
+    flossed: float
+    lost: bool
+
+    @property
+    def message(self) -> str:
+        """The same in a sentence."""
+        return (
+            f"In {self.updates} updates each, taken back since, the task's loss came to "
+            f"{self.flossed:.2g} flossed, and to {self.before:.2g} as the model was."
+        )
+
+
+def updates_of(fit: Mapping[str, Any], epoch: int) -> int:
+    """How many updates a race is to have in a `fit` that begins at `epoch`.
+
+    Args:
+        fit: the `params` of its callbacks.
+    """
+    if not fit["steps"]:
+        return MOST
+    share = (fit["epochs"] - epoch) * fit["steps"] // SHARE
+    return min(share, MOST) if share >= LEG else 0
+
+
+def batches_of(x: Data, fit: Mapping[str, Any]) -> tf.data.Dataset | None:
+    """The data of a race, without end; None where they cannot be had twice.
+
+    Args:
+        x: what `Preflossing` takes, with targets.
+        fit: the `params` of its callbacks. Arrays come in as many batches as there.
+    """
+    if isinstance(x, tf.data.Dataset):
+        return without_autotune(x.repeat())
+    if isinstance(x, keras.utils.PyDataset):
+        # As Keras tells TensorFlow of one, so that its program serves the race too.
+        spec = keras.tree.map_structure(_any_number, x[0])
+        source = endless(x, None, seed=0)
+        return tf.data.Dataset.from_generator(
+            lambda: (source[i] for i in itertools.count()), output_signature=spec
+        )
+    if not isinstance(x, tuple):
+        return None
+    arrays = keras.tree.lists_to_tuples(keras.tree.map_structure(_as_fit_has_it, x))
+    number = len(keras.tree.flatten(arrays)[0])
+    data = tf.data.Dataset.from_tensor_slices(arrays)
+    data = data.shuffle(number, seed=0, reshuffle_each_iteration=False).repeat()
+    return without_autotune(data.batch(-(-number // (fit["steps"] or 1))))
+
+
+def has_task(model: keras.Model, batches: tf.data.Dataset) -> bool:
+    """Whether there are targets, and a loss that was compiled."""
+    batch = batches.element_spec
+    if not isinstance(batch, tuple) or not model.compiled or compiled_loss(model) is None:
+        return False
+    return keras.utils.unpack_x_y_sample_weight(batch)[1] is not None
+
+
+def trains_as_keras(model: keras.Model) -> bool:
+    """Whether all that training changes is in the model and its one optimiser.
+
+    The loss of joint flossing says more than how well a task is learned.
+    """
+    if isinstance(model, FlossingModel) and model.strength is not None:
+        return False
+    return type(model).train_step in (keras.Model.train_step, FlossingModel.train_step)
+
+
+def race(
+    model: keras.Model, batches: tf.data.Dataset, before: Snapshot, updates: int
+) -> Race:
+    """Trains a flossed model and what it was before, and leaves the better one's weights.
+
+    All else is as it was before the race, optimiser and random seeds included.
+
+    Args:
+        model: a compiled, built model that trains in Keras's own way.
+        batches: of a task, without end.
+        before: what flossing moved, before it did.
+        updates: how many for each at most.
+    """
+    if not model.optimizer.built:  # as yet it has no variables to be put back
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
+    start = Snapshot([*model.variables, *model.optimizer.variables])
+    try:
+        new = _Runner(model, batches, start)
+        before.restore()
+        old = _Runner(model, batches, start.now())
+        for done in (*range(LEG, updates, LEG), updates):
+            old.run(done)
+            new.run(done)
+            if _worse(old.later(), new.later()) or (
+                done >= PATIENCE and old.stands_still()
+            ):
+                break
+        lost = _worse(new.later(), old.later())
+    finally:
+        start.restore()
+        model.reset_metrics()
+    if lost:
+        before.restore()
+    return Race(done, float(old.later().mean()), float(new.later().mean()), lost)
+
+
+class _Runner:
+    """One of the two, trained leg by leg.
+
+    Args:
+        model: the model that both are.
+        batches: the data.
+        state: its variables to begin with.
+    """
+
+    def __init__(
+        self, model: keras.Model, batches: tf.data.Dataset, state: Snapshot
+    ) -> None:
+        self._model, self._state = model, state
+        strategy = model.distribute_strategy
+        self._data = iter(strategy.experimental_distribute_dataset(batches))
+        self._losses: list[float] = []
+
+    def run(self, updates: int) -> None:
+        """Trains until there are so many updates."""
+        model = self._model
+        self._state.restore()
+        while len(self._losses) * model.steps_per_execution < updates:
+            model.reset_metrics()
+            logs = model.train_function(self._data)
+            self._losses.append(float(logs["loss"]))
+        self._state = self._state.now()
+
+    def later(self) -> np.ndarray:
+        """The losses in the later half of the updates so far."""
+        return np.array(self._losses[len(self._losses) // 2 :])
+
+    def stands_still(self) -> bool:
+        """Whether the loss has hardly fallen since the first leg's first half."""
+        first = self._losses[: LEG // 2]
+        return self.later().mean() > STILL * np.mean(first)
+
+
+def _worse(losses: np.ndarray, others: np.ndarray) -> bool:
+    """Whether losses are clearly more than others, batch by batch."""
+    if not np.isfinite(others).all():
+        return False
+    if not np.isfinite(losses).all():
+        return True
+    more = losses - others
+    error = more.std() / np.sqrt(len(more))
+    return bool(more.mean() > max((WORSE - 1) * abs(others.mean()), SURE * error))
+
+
+def _any_number(batch: Any) -> tf.TensorSpec:
+    """The kind of an array of any number of sequences."""
+    batch = _as_fit_has_it(batch)
+    return tf.TensorSpec((None, *batch.shape[1:]), batch.dtype)
+
+
+def _as_fit_has_it(array: Any) -> Any:
+    """An array of the precision in which Keras's `fit` has it."""
+    array = np.asarray(array)
+    floating = np.issubdtype(array.dtype, np.floating)
+    return array.astype(keras.backend.floatx()) if floating else array
