@@ -92,7 +92,8 @@ def batches_of(x: Data, fit: Mapping[str, Any]) -> tf.data.Dataset | None:
     number = len(keras.tree.flatten(arrays)[0])
     data = tf.data.Dataset.from_tensor_slices(arrays)
     data = data.shuffle(number, seed=0, reshuffle_each_iteration=False).repeat()
-    return without_autotune(data.batch(-(-number // (fit["steps"] or 1))))
+    size = -(-number // (fit["steps"] or 1))
+    return without_autotune(data.batch(size, drop_remainder=number % size == 0))
 
 
 def has_task(model: keras.Model, batches: tf.data.Dataset) -> bool:
