@@ -64,6 +64,7 @@ class Preflossing(FlossingCallback):
     while it is flossed and after, so that a run that is killed goes on where it was, in
     the middle of preflossing too. A plain Keras model does not carry the state of the
     flossing optimiser: if it is killed before its first epoch ends, it is flossed anew.
+    A run that goes on in the middle of preflossing has no race after it.
 
     A kill while Keras writes a backup can leave a weights file that cannot be read: with
     `BackupAndRestore(..., double_checkpoint=True)` the one before it takes its place.

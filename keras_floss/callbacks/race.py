@@ -111,7 +111,11 @@ def trains_as_keras(model: keras.Model) -> bool:
     """
     if isinstance(model, FlossingModel) and model.strength is not None:
         return False
-    return type(model).train_step in (keras.Model.train_step, FlossingModel.train_step)
+    kind = type(model)
+    return (
+        kind.train_step in (keras.Model.train_step, FlossingModel.train_step)
+        and kind.make_train_function is keras.Model.make_train_function
+    )
 
 
 def race(

@@ -75,7 +75,10 @@ def flossing_callbacks(configuration: Configuration) -> list[keras.callbacks.Cal
     if c.flossing in ("none", "joint"):
         return []
     data = c.data(FLOSSING_STREAM)
-    callbacks: list[keras.callbacks.Callback] = [Preflossing(data, c.flossing_steps)]
+    # No race: what is called flossed is flossed.
+    callbacks: list[keras.callbacks.Callback] = [
+        Preflossing(data, c.flossing_steps, race_updates=0)
+    ]
     if c.flossing == "periodic":
         callbacks.append(
             PeriodicFlossing(data, c.flossing_every, c.flossing_steps, c.flossing_times)

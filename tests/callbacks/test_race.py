@@ -91,6 +91,22 @@ def test_all_else_is_as_it_was(kind, steps_per_execution):
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_scale_of_the_loss_is_put_back_too():
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = make_model()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    model.fit(X, Y, batch_size=4, verbose=0)
+    before = [v.numpy() for v in model.optimizer.variables]
+    found, calm = run(model)
+    assert found.lost
+    np.testing.assert_array_equal(kernel(model), calm)
+    for a, b in zip(before, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_it_ends_as_soon_as_the_flossed_one_is_clearly_better():
     assert run(make_model(), harm=False, updates=MOST)[0].updates < MOST
 

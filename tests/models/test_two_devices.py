@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -86,6 +87,19 @@ def callbacks(batch_size):
     return [*found, *model.get_weights()]
 
 
+def raced(batch_size):
+    """Both halves of a batch are trained on, and so in the race."""
+    model = make()
+    flossing = dataclasses.replace(FLOSSING, batch_size=batch_size)
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4)
+    before = Preflossing(data, 3, flossing=flossing, race_updates=30, verbose=0)
+    fit(model, before)
+    raced = re.search(
+        r"In (\d+) updates each.* (\d\S+) flossed.* (\d\S+) as", before.history.message
+    )
+    return [[float(number) for number in raced.groups()], *model.get_weights()]
+
+
 def adaptive(batch_size):
     model = make()
     flossing = dataclasses.replace(FLOSSING, batch_size=batch_size)
@@ -150,6 +164,7 @@ CASES = {
         floss,
         auto_interval,
         callbacks,
+        raced,
         adaptive,
         joint,
         monitor,
