@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_floss.callbacks.race import lost_race
 from keras_floss.callbacks.scheduled_flossing import ScheduledFlossing
 from keras_floss.flossing.flossing import Flossing, takes_flossing
 from keras_floss.flossing.task_watch import TaskWatch
@@ -23,7 +24,8 @@ class AdaptiveFlossing(ScheduledFlossing):
     Where `x` has targets, nothing that was learned is lost. At each look it computes the
     task's loss on one batch, always the same: it rests while that falls, by a tenth or
     more from one look to the next, and undoes a flossing that raised it by more than a
-    quarter. After that it rests until training has raised it as much.
+    quarter. After that it rests until training has raised it as much. On a model that a
+    `Preflossing` of this process has put back, since it was worse flossed, it rests always.
 
     It counts updates or epochs as `PeriodicFlossing` does: from one `fit` of a model to
     the next, on from a later epoch, and from 0 for another model.
@@ -107,7 +109,7 @@ class AdaptiveFlossing(ScheduledFlossing):
         start = self.flossed + number
         loss = self.flosser.look(self.x, self.flossing, start=start)["flossing_loss"]
         before, undone = self.flosser.iterations, False
-        rests = self._task.look()
+        rests = self._task.look() or lost_race(self.model)
         # NaN and the ∞ of a dead layer are flossed too: flossing raises the error that
         # names the layer.
         if not loss <= self.tolerance and not (rests and np.isfinite(loss)):

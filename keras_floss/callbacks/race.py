@@ -10,6 +10,7 @@ a task that needs the memory is learned by the flossed model alone, or not yet b
 """
 
 import itertools
+import weakref
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -32,6 +33,9 @@ WORSE, SURE = 1.2, 3.0
 # A model whose loss is more than this of what it was at first, after so many updates, does
 # not learn as it is: what it does later is not known, and what is flossed stays flossed.
 STILL, PATIENCE = 0.95, 100
+
+# The models whose flossed weights lost their last race.
+_lost: weakref.WeakSet = weakref.WeakSet()
 
 
 class Race(NamedTuple):
@@ -150,9 +154,16 @@ def race(
     finally:
         start.restore()
         model.reset_metrics()
+    _lost.discard(model)
     if lost:
         before.restore()
+        _lost.add(model)
     return Race(done, float(old.later().mean()), float(new.later().mean()), lost)
+
+
+def lost_race(model: keras.Model) -> bool:
+    """Whether a race of this process left the model as it was before flossing."""
+    return model in _lost
 
 
 class _Runner:

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_floss import FlossingModel
-from keras_floss.callbacks import Preflossing
+from keras_floss.callbacks import AdaptiveFlossing, Preflossing
 from keras_floss.callbacks.race import LEG, MOST, batches_of, race, updates_of
 from keras_floss.flossing.snapshot import Snapshot
 
@@ -156,6 +156,23 @@ def test_a_task_that_is_learned_later_flossed_is_trained_as_without(kind, capsys
     assert losses == plain
     for a, b in zip(weights, without, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_what_was_worse_flossed_is_not_flossed_while_it_learns():
+    model = make_model()
+    adaptive = AdaptiveFlossing((X, Y), every=16, tolerance=1e-9)
+    callbacks = [Preflossing((X, Y), **HARM), adaptive]
+    model.fit(X, Y, batch_size=4, epochs=16, verbose=0, callbacks=callbacks)
+    assert callbacks[0].history.ended == "slower"
+    assert len(adaptive.looks["steps"]) == 15
+    assert not any(adaptive.looks["steps"])
+
+    # One that is told not to race is flossed.
+    model = make_model()
+    adaptive = AdaptiveFlossing((X, Y), every=16, tolerance=1e-9)
+    callbacks = [Preflossing((X, Y), **BRIEF, race_updates=0), adaptive]
+    model.fit(X, Y, batch_size=4, epochs=16, verbose=0, callbacks=callbacks)
+    assert any(adaptive.looks["steps"])
 
 
 class OwnStep(keras.Model):
