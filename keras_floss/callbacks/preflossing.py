@@ -9,10 +9,10 @@ import keras
 import numpy as np
 
 from keras_floss.callbacks.flossing_callback import FlossingCallback
-from keras_floss.callbacks.race import (
+from keras_floss.callbacks.race import race
+from keras_floss.callbacks.race_terms import (
     batches_of,
     has_task,
-    race,
     trains_as_keras,
     updates_of,
 )
@@ -227,7 +227,7 @@ class Preflossing(FlossingCallback):
         batches = batches_of(self.x, self.params)
         if batches is None or not has_task(self.model, batches):
             return
-        found = race(self.model, batches, before, updates)
+        found = race(self.model, batches, before, updates, self.verbosity)
         if found.lost:
             history.ended = Ended.SLOWER.value
             history.message = f"Not flossed: it would learn later. {found.message}"

@@ -9,25 +9,18 @@ The rules were chosen on seeds 0 to 2 of the pairs of task and layer of the tria
 a task that needs the memory is learned by the flossed model alone, or not yet by either.
 """
 
-import itertools
 import weakref
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_floss.flossing.snapshot import Snapshot
-from keras_floss.flossing.source import endless
-from keras_floss.models import FlossingModel
-from keras_floss.utils.autotune import without_autotune
-from keras_floss.utils.private_keras import compiled_loss
-from keras_floss.utils.typing import Data
+from keras_floss.utils.typing import Verbose
 
-# Of the updates of `fit` one in so many is worth knowing, but never more than MOST, and
-# fewer than one leg tell nothing.
-SHARE, MOST, LEG = 5, 200, 25
+# Updates after which the two are compared.
+LEG = 25
 # So many times the loss of the other, by so many standard errors, is worse.
 WORSE, SURE = 1.2, 3.0
 # A model whose loss is more than this of what it was at first, after so many updates, does
@@ -62,68 +55,12 @@ class Race(NamedTuple):
         )
 
 
-def updates_of(fit: Mapping[str, Any], epoch: int) -> int:
-    """How many updates a race is to have in a `fit` that begins at `epoch`.
-
-    Args:
-        fit: the `params` of its callbacks.
-    """
-    if not fit["steps"]:
-        return MOST
-    share = (fit["epochs"] - epoch) * fit["steps"] // SHARE
-    return min(share, MOST) if share >= LEG else 0
-
-
-def batches_of(x: Data, fit: Mapping[str, Any]) -> tf.data.Dataset | None:
-    """The data of a race, without end; None where they cannot be had twice.
-
-    Args:
-        x: what `Preflossing` takes, with targets.
-        fit: the `params` of its callbacks. Arrays come in as many batches as there.
-    """
-    if isinstance(x, tf.data.Dataset):
-        return without_autotune(x.repeat())
-    if isinstance(x, keras.utils.PyDataset):
-        # As Keras tells TensorFlow of one, so that its program serves the race too.
-        spec = keras.tree.map_structure(_any_number, x[0])
-        source = endless(x, None, seed=0)
-        return tf.data.Dataset.from_generator(
-            lambda: (source[i] for i in itertools.count()), output_signature=spec
-        )
-    if not isinstance(x, tuple):
-        return None
-    arrays = keras.tree.lists_to_tuples(keras.tree.map_structure(_as_fit_has_it, x))
-    number = len(keras.tree.flatten(arrays)[0])
-    data = tf.data.Dataset.from_tensor_slices(arrays)
-    data = data.shuffle(number, seed=0, reshuffle_each_iteration=False).repeat()
-    size = -(-number // (fit["steps"] or 1))
-    return without_autotune(data.batch(size, drop_remainder=number % size == 0))
-
-
-def has_task(model: keras.Model, batches: tf.data.Dataset) -> bool:
-    """Whether there are targets, and a loss that was compiled."""
-    batch = batches.element_spec
-    if not isinstance(batch, tuple) or not model.compiled or compiled_loss(model) is None:
-        return False
-    return keras.utils.unpack_x_y_sample_weight(batch)[1] is not None
-
-
-def trains_as_keras(model: keras.Model) -> bool:
-    """Whether all that training changes is in the model and its one optimiser.
-
-    The loss of joint flossing says more than how well a task is learned.
-    """
-    if isinstance(model, FlossingModel) and model.strength is not None:
-        return False
-    kind = type(model)
-    return (
-        kind.train_step in (keras.Model.train_step, FlossingModel.train_step)
-        and kind.make_train_function is keras.Model.make_train_function
-    )
-
-
 def race(
-    model: keras.Model, batches: tf.data.Dataset, before: Snapshot, updates: int
+    model: keras.Model,
+    batches: tf.data.Dataset,
+    before: Snapshot,
+    updates: int,
+    verbose: Verbose = 0,
 ) -> Race:
     """Trains a flossed model and what it was before, and leaves the better one's weights.
 
@@ -134,10 +71,17 @@ def race(
         batches: of a task, without end.
         before: what flossing moved, before it did.
         updates: how many for each at most.
+        verbose: that of `fit`, for a progress bar of both losses.
     """
     if not model.optimizer.built:  # as yet it has no variables to be put back
         with model.distribute_strategy.scope():
             model.optimizer.build(model.trainable_variables)
+    bar = keras.utils.Progbar(
+        updates,
+        verbose=1 if verbose == "auto" else int(verbose),
+        unit_name="race update",
+        stateful_metrics=["loss", "flossed"],
+    )
     start = Snapshot([*model.variables, *model.optimizer.variables])
     try:
         new = _Runner(model, batches, start)
@@ -146,9 +90,15 @@ def race(
         for done in (*range(LEG, updates, LEG), updates):
             old.run(done)
             new.run(done)
-            if _worse(old.later(), new.later()) or (
-                done >= PATIENCE and old.stands_still()
-            ):
+            over = (
+                done == updates
+                or _worse(old.later(), new.later())
+                or (done >= PATIENCE and old.stands_still())
+            )
+            if verbose:
+                losses = [("loss", old.later().mean()), ("flossed", new.later().mean())]
+                bar.update(done, losses, finalize=over)
+            if over:
                 break
         lost = _worse(new.later(), old.later())
     finally:
@@ -212,16 +162,3 @@ def _worse(losses: np.ndarray, others: np.ndarray) -> bool:
     more = losses - others
     error = more.std() / np.sqrt(len(more))
     return bool(more.mean() > max((WORSE - 1) * abs(others.mean()), SURE * error))
-
-
-def _any_number(batch: Any) -> tf.TensorSpec:
-    """The kind of an array of any number of sequences."""
-    batch = _as_fit_has_it(batch)
-    return tf.TensorSpec((None, *batch.shape[1:]), batch.dtype)
-
-
-def _as_fit_has_it(array: Any) -> Any:
-    """An array of the precision in which Keras's `fit` has it."""
-    array = np.asarray(array)
-    floating = np.issubdtype(array.dtype, np.floating)
-    return array.astype(keras.backend.floatx()) if floating else array

@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from keras_floss import FlossingModel
 from keras_floss.callbacks import AdaptiveFlossing, Preflossing
-from keras_floss.callbacks.race import LEG, MOST, batches_of, race, updates_of
+from keras_floss.callbacks.race import LEG, race
+from keras_floss.callbacks.race_terms import MOST, batches_of, updates_of
 from keras_floss.flossing.snapshot import Snapshot
 
 RNG = np.random.default_rng(0)
