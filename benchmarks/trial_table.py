@@ -10,8 +10,10 @@ from trial_tasks import TASKS
 # is worse than this: in accuracy, and relative to the error.
 LESS_ACCURACY, MORE_ERROR = 0.02, 1.05
 # What makes rows runs of one kind, but for their arm and seed.
-KIND = ("task", "layer", "units", "updates", "learning_rate", "clip", "gain", "k")
-KIND += ("target", "readout")
+KIND = (
+    *("task", "layer", "units", "updates", "learning_rate", "clip"),
+    *("gain", "k", "target", "readout"),
+)
 
 
 def tables(rows, sets=None):

@@ -12,10 +12,10 @@ from keras_floss.callbacks.flossing_callback import FlossingCallback
 from keras_floss.callbacks.race import race
 from keras_floss.callbacks.race_terms import (
     batches_of,
-    has_task,
     trains_as_keras,
     updates_of,
 )
+from keras_floss.flossing.arrival import task_of
 from keras_floss.flossing.ending import Ended
 from keras_floss.flossing.flossing import UNSET, Flossing, Unset
 from keras_floss.flossing.flossing_optimizer import STEPS
@@ -225,7 +225,7 @@ class Preflossing(FlossingCallback):
         if put_back or not updates or not trains_as_keras(self.model):
             return
         batches = batches_of(self.x, self.params)
-        if batches is None or not has_task(self.model, batches):
+        if batches is None or task_of(self.model, batches.element_spec) is None:
             return
         found = race(self.model, batches, before, updates, self.verbosity)
         if found.lost:

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.flossing.bar import progress_bar
 from keras_floss.flossing.snapshot import Snapshot
 from keras_floss.utils.typing import Verbose
 
@@ -76,12 +77,8 @@ def race(
     if not model.optimizer.built:  # as yet it has no variables to be put back
         with model.distribute_strategy.scope():
             model.optimizer.build(model.trainable_variables)
-    bar = keras.utils.Progbar(
-        updates,
-        verbose=1 if verbose == "auto" else int(verbose),
-        unit_name="race update",
-        stateful_metrics=["loss", "flossed"],
-    )
+    bar = progress_bar(updates, verbose, "race update")
+    bar.stateful_metrics.update(("loss", "flossed"))  # as they are, not means
     start = Snapshot([*model.variables, *model.optimizer.variables])
     try:
         new = _Runner(model, batches, start)
@@ -90,17 +87,16 @@ def race(
         for done in (*range(LEG, updates, LEG), updates):
             old.run(done)
             new.run(done)
+            was, now = old.later(), new.later()
             over = (
                 done == updates
-                or _worse(old.later(), new.later())
+                or _worse(was, now)
                 or (done >= PATIENCE and old.stands_still())
             )
-            if verbose:
-                losses = [("loss", old.later().mean()), ("flossed", new.later().mean())]
-                bar.update(done, losses, finalize=over)
+            bar.update(done, [("loss", was.mean()), ("flossed", now.mean())], over)
             if over:
                 break
-        lost = _worse(new.later(), old.later())
+        lost = _worse(now, was)
     finally:
         start.restore()
         model.reset_metrics()
@@ -108,7 +104,7 @@ def race(
     if lost:
         before.restore()
         _lost.add(model)
-    return Race(done, float(old.later().mean()), float(new.later().mean()), lost)
+    return Race(done, float(was.mean()), float(now.mean()), lost)
 
 
 def lost_race(model: keras.Model) -> bool:

@@ -12,7 +12,6 @@ from keras_floss.callbacks.race import LEG
 from keras_floss.flossing.source import endless
 from keras_floss.models import FlossingModel
 from keras_floss.utils.autotune import without_autotune
-from keras_floss.utils.private_keras import compiled_loss
 from keras_floss.utils.typing import Data
 
 # Of the updates of `fit` one in so many is worth knowing, but never more than MOST, and
@@ -54,7 +53,7 @@ def batches_of(x: Data, fit: Mapping[str, Any]) -> tf.data.Dataset | None:
         fit: the `params` of its callbacks. Arrays come in as many batches as there.
     """
     if isinstance(x, tf.data.Dataset):
-        return without_autotune(x.repeat())
+        return endless(x, None)
     if isinstance(x, keras.utils.PyDataset):
         # As Keras tells TensorFlow of one, so that its program serves the race too.
         spec = keras.tree.map_structure(_any_number, x[0])
@@ -72,14 +71,6 @@ def batches_of(x: Data, fit: Mapping[str, Any]) -> tf.data.Dataset | None:
     return without_autotune(data.batch(size, drop_remainder=number % size == 0))
 
 
-def has_task(model: keras.Model, batches: tf.data.Dataset) -> bool:
-    """Whether there are targets, and a loss that was compiled."""
-    batch = batches.element_spec
-    if not isinstance(batch, tuple) or not model.compiled or compiled_loss(model) is None:
-        return False
-    return keras.utils.unpack_x_y_sample_weight(batch)[1] is not None
-
-
 def _any_number(batch: Any) -> tf.TensorSpec:
     """The kind of an array of any number of sequences."""
     batch = _as_fit_has_it(batch)
@@ -90,4 +81,4 @@ def _as_fit_has_it(array: Any) -> Any:
     """An array of the precision in which Keras's `fit` has it."""
     array = np.asarray(array)
     floating = np.issubdtype(array.dtype, np.floating)
-    return array.astype(keras.backend.floatx()) if floating else array
+    return array.astype(keras.config.floatx()) if floating else array

@@ -15,19 +15,22 @@ from keras_floss.utils.typing import Layers
 SEQUENCES = 32
 
 
-def task_batch(model: keras.Model, batch: Any) -> tuple | None:
-    """A few sequences `(x, y, sample_weight)` of a batch of a task.
+def task_of(model: keras.Model, batch: Any) -> tuple | None:
+    """The `(x, y, sample_weight)` of a batch of a task, or of its specs.
 
     None where it has no targets, or where the model has no loss: one that trains in its own
     way may leave out that of `compile`.
     """
     if not isinstance(batch, tuple) or not model.compiled or compiled_loss(model) is None:
         return None
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-    if y is None:
-        return None
-    number = fixed_batch(model)[0] or SEQUENCES
-    return first_rows((x, y, sample_weight), number)
+    task = keras.utils.unpack_x_y_sample_weight(batch)
+    return None if task[1] is None else task
+
+
+def task_batch(model: keras.Model, batch: Any) -> tuple | None:
+    """A few sequences of a `task_of`, or None."""
+    task = task_of(model, batch)
+    return task and first_rows(task, fixed_batch(model)[0] or SEQUENCES)
 
 
 def arrival(model: keras.Model, batch: tuple, layers: Layers | None = None) -> float:

@@ -8,6 +8,12 @@ from keras_floss.flossing.history import StepHistory
 from keras_floss.utils.typing import Logs, Verbose
 
 
+def progress_bar(target: int, verbose: Verbose, unit: str) -> keras.utils.Progbar:
+    """Keras's progress bar, with the `verbose` of `fit`."""
+    verbose = 1 if verbose == "auto" else int(verbose)
+    return keras.utils.Progbar(target, verbose=verbose, unit_name=unit)
+
+
 class FlossingBar(keras.callbacks.Callback):
     """Keras's progress bar, which counts flossing steps and shows how far they came.
 
@@ -22,12 +28,10 @@ class FlossingBar(keras.callbacks.Callback):
     def __init__(self, history: StepHistory, verbose: Verbose) -> None:
         super().__init__()
         self._history = history
-        self._verbose = 1 if verbose == "auto" else int(verbose)
+        self._verbose = verbose
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._bar = keras.utils.Progbar(
-            self.params["steps"], verbose=self._verbose, unit_name="flossing step"
-        )
+        self._bar = progress_bar(self.params["steps"], self._verbose, "flossing step")
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._update(finalize=False)
