@@ -104,7 +104,7 @@ def diagnose(
             window=int(seen.window),
             exponents=seen.exponents,
             flossing_loss=float(seen.loss),
-            tolerance=flossing.tolerance_of(cell, int(seen.window)),
+            tolerance=flossing.tolerance_of(cell, int(seen.steps)),
             lost=float(seen.lost),
             gradient_ratio=ratio,
             effective_dimension=dimension,
@@ -132,7 +132,7 @@ def _look(
     flossing_pass = FlossingPass(model, layers, flossing, Interval(1))
     sequences = flossing_pass.sequences(x)
     spectra = flossing_pass.spectra(sequences, 1)
-    result = summary(spectra, flossing.target, 1)
+    result = summary(sequences, spectra, flossing, 1)
     recorded, _ = record(model, x, layers)
     return {
         name: _Look(

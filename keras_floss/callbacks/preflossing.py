@@ -2,7 +2,6 @@
 
 import warnings
 import weakref
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
@@ -34,6 +33,7 @@ from keras_floss.utils.typing import (
     Number,
     NumberByLayer,
     Optimizer,
+    Target,
     Verbose,
 )
 
@@ -142,7 +142,7 @@ class Preflossing(FlossingCallback):
         batch_size: int | None | Unset = UNSET,
         window: Number | Unset = UNSET,
         k: NumberByLayer | Unset = UNSET,
-        target: float | Sequence[float] | Unset = UNSET,
+        target: Target | Unset = UNSET,
         warmup: int | Literal["auto"] | Unset = UNSET,
         qr_interval: int | Literal["auto"] | Unset = UNSET,
         of: Seen | Literal["auto"] | Unset = UNSET,

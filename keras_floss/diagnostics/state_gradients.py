@@ -25,7 +25,7 @@ def state_gradients(trajectory, d_outputs, d_states=(), zero_output_for_mask=Fal
         `(gradients, carried)`, both lists of `(time, batch, d_i)`: the gradient in each
         state, and the part of that in the state before which comes from this step.
     """
-    step, inputs, states, mask = with_noise(trajectory)
+    step, inputs, states, mask, _ = with_noise(trajectory)
     batch, time = extent(inputs, 0), extent(inputs, 1)
     inputs = tf.transpose(inputs, (1, 0, 2))
     valid = None if mask is None else tf.transpose(mask)[..., None]

@@ -135,16 +135,18 @@ class Flosser:
             self.build_optimizer()
             history = StepHistory(program.layer_names)
             task = (x if isinstance(x, tuple) else first) if brake else None
-            window = _window(flossing, inputs_of(first))
+            time = _longest(inputs_of(first))
             before, begun = Snapshot(moved(layers)), self.iterations
             if total is not None:
-                history.opened = open_gates(layers, flossing.open_gates, window)
+                history.opened = open_gates(
+                    layers, flossing.open_gates, flossing.steps_of(time)
+                )
             trained = iterations(getattr(self.model, "optimizer", None))
             if total == steps and flossing.input_drive and not trained:
                 history.scaled = limit_drive(
                     self.model, inputs_of(first), layers, flossing.input_drive
                 )
-            ending = self._ending(history, flossing, layers, before, window, task)
+            ending = self._ending(history, flossing, layers, before, time, task)
             ending.whole = total in (None, steps)
             settling = Settling(layers, total, (total or steps) - steps)
             bar = [FlossingBar(history, verbose)] if verbose else []
@@ -248,12 +250,12 @@ class Flosser:
         flossing: Flossing,
         layers: RecurrentLayers,
         before: Snapshot,
-        window: int,
+        time: int,
         task: Any,
     ) -> Ending:
         """What ends a pass; it looks at a batch of the task, if that is not None."""
         cells = {name: CellMap(layer.cell, name) for name, layer in layers.items()}
-        tolerances = {name: flossing.tolerance_of(x, window) for name, x in cells.items()}
+        tolerances = {name: flossing.tolerance_of(x, time) for name, x in cells.items()}
         batch = None if task is None else task_batch(self.model, task)
         # Of a gated layer the units that are not flossed shall forget: that the gradient
         # arrives in one direction is not enough.
@@ -276,7 +278,7 @@ class Flosser:
             first = keras.tree.map_structure(lambda a: tf.convert_to_tensor(a[:1]), batch)
             build(self.model, first)
         layers = flossed_layers(self.model, flossing)
-        window = _window(flossing, batch)
+        window = flossing.steps_of(_longest(batch))
         jit_compile = choose_jit_compile(self.model, layers, steps * window, self.automatic)
         seed, limit = flossing.seed, settle_memory_limit(flossing.memory_limit)
         # What is not traced is not part of what a program is kept for.
@@ -304,8 +306,7 @@ class Flosser:
         return program
 
 
-def _window(flossing: Flossing, inputs: Arrays) -> int:
-    """The steps of a window; of the longest input, if its second axis is time."""
+def _longest(inputs: Arrays) -> int:
+    """The steps of the longest input, if its second axis is time."""
     shapes = [np.shape(a) for a in keras.tree.flatten(inputs)]
-    longest = max((shape[1] for shape in shapes if len(shape) > 1), default=0)
-    return flossing.window_of(longest) or longest
+    return max((shape[1] for shape in shapes if len(shape) > 1), default=0)

@@ -27,7 +27,7 @@ from keras_floss.utils.checks import (
     check_schedule,
     check_target,
 )
-from keras_floss.utils.typing import Config, Layers, Number, NumberByLayer
+from keras_floss.utils.typing import Config, Layers, Number, NumberByLayer, Target
 
 
 class Unset(enum.Enum):
@@ -45,12 +45,20 @@ UNSET = Unset.UNSET
 # one with gates at most.
 LONGEST = 100
 FLOSSED, GATED = 0.001, 0.003
+# Likewise where a network is to grow, which the tanh of its units holds back.
+GROWING = 0.002
+# By how much what came first is to be louder than what came last, as a logarithm, in a long
+# sequence, and the largest exponent for it; and quieter, in a short one, by a layer with
+# gates. (At 2 a RateRNN learns a copy over 80 steps, at 3 sooner. At 0 and at -1 an LSTM
+# learns the digits and MNIST-1D later.)
+LOUDER, LARGEST, QUIETER = 3.0, 0.03, 0.5
 
 # The defaults of the first version, for what it saved.
 FIRST_VERSION = {
     "batch_size": 1,
     "window": None,
     "k": None,
+    "target": 0.0,
     "qr_interval": 1,
     "damping": 0.0,
     "of": "state",
@@ -89,7 +97,12 @@ class Flossing:
             layer sees them (see `lyapunov_exponents`), or `"auto"`: the output where it is
             not the whole state. Of the output there are as many as it has variables, at
             most. Defaults to `"auto"`.
-        target: the exponent aimed at, per time step, or a list of k. Defaults to 0.0.
+        target: the exponent aimed at, per time step, or a list of k. Defaults to `"auto"`:
+            0, with two exceptions. A layer that runs over more steps T than it has units
+            cannot hold all inputs apart: without gates 3/T, at most 0.03, for what came
+            first to be louder than what came since. An LSTM or a GRU with as many units as
+            steps or more: −0.5/T, to forget a little. (Where T is not known when the model
+            is traced it is 0.)
         warmup: number of first valid steps of the window that are not counted. Defaults
             to `"auto"`: 10 + ⌈window/10⌉, as in the released code of the flossing paper,
             but at most half of the window.
@@ -104,8 +117,8 @@ class Flossing:
             in the paper. Defaults to 0.5.
         tolerance: flossing loss of a layer under which it counts as flossed: where
             `steps` are a maximum flossing ends there, and at 0 never before them. Defaults
-            to `"auto"`: 0.001, and of an LSTM or a GRU `(2/window)²`, an exponent of 2 over
-            the window, but at most 0.003.
+            to `"auto"`: 0.001, or 0.002 where the `target` of `"auto"` is not 0; of an LSTM
+            or a GRU `(2/window)²`, an exponent of 2 over the window, but at most 0.003.
         open_gates: share of the units of an LSTM or a GRU whose gates are opened before the
             first step, so that they remember for up to `window` steps (chrono biases; see
             `initializers.Chrono`). It is done where the biases are as Keras makes them and
@@ -145,7 +158,7 @@ class Flossing:
     window: Number = "auto"
     k: NumberByLayer = "auto"
     of: Seen | typing.Literal["auto"] = "auto"
-    target: float | collections.abc.Sequence[float] = 0.0
+    target: Target = "auto"
     warmup: int | typing.Literal["auto"] = "auto"
     qr_interval: int | typing.Literal["auto"] = "auto"
     damping: float = 0.5
@@ -177,7 +190,8 @@ class Flossing:
             if number not in (None, "auto"):
                 check_positive_int(name, number)
         k = by_layer.get("")
-        check_target(self.target, k if isinstance(k, int) else None)
+        if self.target != "auto":
+            check_target(self.target, k if isinstance(k, int) else None)
         for name, least in (("warmup", 0), ("qr_interval", 1)):
             value = getattr(self, name)
             if value is None or isinstance(value, str) and value != "auto":
@@ -224,7 +238,8 @@ class Flossing:
     def k_of(self, name: str, cell: Map) -> int:
         """The number of exponents of a layer, given its map as it is `seen_as`."""
         k = check_k(self._wanted(name, cell), cell.most, name, cell.seen)
-        check_target(self.target, k)
+        if self.target != "auto":
+            check_target(self.target, k)
         return k
 
     def rows_of(self, name: str, cell: CellMap) -> int:
@@ -237,17 +252,34 @@ class Flossing:
             return max(units // 4, 1) if (units := _gated(cell)) else None
         return k
 
+    def target_of(
+        self, cell: Map, time: int | None
+    ) -> float | collections.abc.Sequence[float]:
+        """The exponents aimed at in a layer that runs over `time` steps, if known."""
+        if self.target != "auto":
+            return self.target
+        gated = _gated(cell)
+        if time is None or (time > (gated or cell.dim)) == bool(gated):
+            return 0.0
+        return -QUIETER / time if gated else min(LOUDER / time, LARGEST)
+
     def window_of(self, time: int | None) -> int | None:
         """The number of steps of the window, of `time` steps if that is known."""
         if self.window != "auto":
             return self.window
         return LONGEST if time is None else min(time, LONGEST)
 
-    def tolerance_of(self, cell: Map, window: int) -> float:
-        """The loss under which a layer counts as flossed."""
+    def steps_of(self, time: int) -> int:
+        """The number of steps that are flossed of `time` steps."""
+        return self.window_of(time) or time
+
+    def tolerance_of(self, cell: Map, time: int) -> float:
+        """The loss under which a layer that runs over `time` steps counts as flossed."""
         if self.tolerance != "auto":
             return self.tolerance
-        return min(GATED, (2 / window) ** 2) if _gated(cell) else FLOSSED
+        if _gated(cell):
+            return min(GATED, (2 / self.steps_of(time)) ** 2)
+        return GROWING if self.target == "auto" and self.target_of(cell, time) else FLOSSED
 
     def warmup_of(self, time: int | tf.Tensor) -> int | tf.Tensor:
         """The number of warm-up steps in a window of `time` steps, int or tensor."""

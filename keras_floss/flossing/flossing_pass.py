@@ -90,7 +90,7 @@ class FlossingPass:
         self, sequences: Trajectories, qr_interval: Integer, redraw: Integer = 0
     ) -> Pass:
         found = self.spectra(sequences, qr_interval, redraw)
-        return summary(found, self.flossing.target, qr_interval)
+        return summary(sequences, found, self.flossing, qr_interval)
 
     def gradients(self, inputs: Arrays) -> tuple[Pass, list[keras.Variable]]:
         """A `Pass` with the gradients of the flossing loss, and their variables."""

@@ -30,10 +30,12 @@ def cut(trajectory: Trajectory, flossing: Flossing) -> Trajectory:
 
     Its exponents are those of what `flossing.of` says.
     """
-    cell_map, inputs, states, mask = cut_batch(trajectory, flossing.batch_size)
-    inputs, states = keras.tree.map_structure(tf.stop_gradient, (inputs, states))
-    window = flossing.window_of(inputs.shape[1])
-    trajectory = cut_window(Trajectory(cell_map, inputs, states, mask), window)
+    trajectory = cut_batch(trajectory, flossing.batch_size)
+    inputs, states = keras.tree.map_structure(
+        tf.stop_gradient, (trajectory.inputs, trajectory.states)
+    )
+    trajectory = trajectory._replace(inputs=inputs, states=states)
+    trajectory = cut_window(trajectory, flossing.window_of(trajectory.length))
     return seen_in(trajectory, flossing.of)
 
 
@@ -60,13 +62,12 @@ def spectra(
     Returns:
         `{layer name: [Spectrum of each call]}`.
     """
-    damping = Damping(flossing.damping, flossing.target) if flossing.damping else None
     return {
         name: [
             trajectory_spectrum(
                 trajectory,
                 flossing.k_of(name, trajectory.map),
-                damping=damping,
+                damping=_damping(flossing, trajectory),
                 warmup=flossing.warmup_of(extent(trajectory.inputs, 1)),
                 qr_interval=qr_interval,
                 seed=flossing.seed or 0 if seed is None else seed,
@@ -82,14 +83,21 @@ def spectra(
     }
 
 
+def _damping(flossing: Flossing, trajectory: Trajectory) -> Damping | None:
+    target = flossing.target_of(trajectory.map, trajectory.length)
+    return Damping(flossing.damping, target) if flossing.damping else None
+
+
 def summary(
-    spectra: Spectra, target: float | Sequence[float], qr_interval: Integer
+    trajectories: Trajectories, spectra: Spectra, flossing: Flossing, qr_interval: Integer
 ) -> "Pass":
     """The flossing loss, and that of each layer, with what is worth knowing of both."""
-    losses = {
-        name: sum(flossing_loss(s.exponents, s.counted, target) for s in calls) / len(calls)
-        for name, calls in spectra.items()
-    }
+    losses = {}
+    for name, calls in spectra.items():
+        targets = [flossing.target_of(t.map, t.length) for t in trajectories[name]]
+        found = zip(calls, targets, strict=True)
+        terms = [flossing_loss(s.exponents, s.counted, target) for s, target in found]
+        losses[name] = sum(terms) / len(terms)
     every = [s for calls in spectra.values() for s in calls]
     dtype = keras.backend.result_type(*(x.dtype.name for x in losses.values()))
     loss = sum(tf.cast(x, dtype) for x in losses.values()) / len(losses)

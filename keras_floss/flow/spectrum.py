@@ -52,7 +52,7 @@ def flow_arguments(
     another number, other noise in a noisy cell. `jit_compile`: a `JitCompile`, whether XLA
     compiles the sweeps alone. Raises ValueError for bad settings.
     """
-    step, inputs, states, mask = with_noise(trajectory, seed, redraw)
+    step, inputs, states, mask, _ = with_noise(trajectory, seed, redraw)
     if not tf.is_tensor(warmup):
         known = 1 if tf.is_tensor(qr_interval) else qr_interval
         check_schedule(warmup, known, inputs.shape[1])

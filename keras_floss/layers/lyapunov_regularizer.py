@@ -181,7 +181,7 @@ class LyapunovRegularizer(keras.layers.Wrapper):
         found = spectra(
             calls, self.flossing, interval, redraw=redraw, jit_compile=self.jit_compile
         )
-        return summary(found, self.flossing.target, interval).loss
+        return summary(calls, found, self.flossing, interval).loss
 
     def compute_output_shape(
         self, sequences_shape: Shape, initial_state_shape: Any = None

@@ -236,7 +236,7 @@ def _check_horizon(horizon):
 def _jacobians(trajectory, k, warmup, last):
     """The first `last` step Jacobians after the warm-up, and the number of valid ones."""
     # Noise is drawn before steps are cut and sorted, as it is for the exponents.
-    step, inputs, states, mask = with_noise(trajectory)
+    step, inputs, states, mask, _ = with_noise(trajectory)
     check_k(k, step.dim, step.name)
     time = inputs.shape[1]
     check_schedule(warmup, 1, time)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import keras
@@ -36,6 +36,7 @@ from keras_floss.utils.typing import (
     Number,
     NumberByLayer,
     Optimizer,
+    Target,
     Verbose,
 )
 
@@ -254,7 +255,7 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
         batch_size: int | None | Unset = UNSET,
         window: Number | Unset = UNSET,
         k: NumberByLayer | Unset = UNSET,
-        target: float | Sequence[float] | Unset = UNSET,
+        target: Target | Unset = UNSET,
         warmup: int | Literal["auto"] | Unset = UNSET,
         qr_interval: int | Literal["auto"] | Unset = UNSET,
         of: Seen | Literal["auto"] | Unset = UNSET,

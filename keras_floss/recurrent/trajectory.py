@@ -22,12 +22,14 @@ class Trajectory(typing.NamedTuple):
         inputs: `(batch, time, features)` tensor, reversed for `go_backwards`.
         states: list of `(batch, d_i)` tensors, the initial state.
         mask: `(batch, time)` tensor of booleans, or None.
+        length: number of time steps before a window was cut, or None where it is not known.
     """
 
     map: Map
     inputs: tf.Tensor
     states: list
     mask: tf.Tensor | None
+    length: int | None = None
 
 
 def check_recurrent(rnn):
@@ -153,25 +155,25 @@ def as_trajectory(rnn, inputs, initial_state=None, mask=None):
     if getattr(rnn, "go_backwards", False):
         inputs = tf.reverse(inputs, [1])
         mask = None if mask is None else tf.reverse(mask, [1])
-    return Trajectory(step, inputs, states, mask)
+    return Trajectory(step, inputs, states, mask, inputs.shape[1])
 
 
 def cut_batch(trajectory, batch_size):
     """The first sequences; None: all."""
-    step, *tensors = trajectory
-    return Trajectory(step, *first_rows(tensors, batch_size))
+    tensors = trajectory.inputs, trajectory.states, trajectory.mask
+    inputs, states, mask = first_rows(tensors, batch_size)
+    return trajectory._replace(inputs=inputs, states=states, mask=mask)
 
 
 def cut_window(trajectory, window):
     """The first `window` steps of each sequence, from its first valid one; None: all."""
     if window is None:
         return trajectory
-    step, inputs, states, mask = trajectory
-    time = inputs.shape[1]
+    inputs, mask, time = trajectory.inputs, trajectory.mask, trajectory.length
     if time is not None and window > time:
         raise ValueError(
             f"`window` must be at most {time}, the number of time steps that the recurrent "
-            f"layer `{step.name}` gets. Received: {window}"
+            f"layer `{trajectory.map.name}` gets. Received: {window}"
         )
     if mask is None:
         return trajectory._replace(inputs=inputs[:, :window])
@@ -181,7 +183,7 @@ def cut_window(trajectory, window):
     steps = tf.minimum(steps, tf.shape(mask)[1] - 1)
     inputs = tf.gather(inputs, steps, axis=1, batch_dims=1)
     mask = tf.gather(mask, steps, axis=1, batch_dims=1) & inside
-    return Trajectory(step, inputs, states, mask)
+    return trajectory._replace(inputs=inputs, mask=mask)
 
 
 def _name_of(rnn):

@@ -94,13 +94,13 @@ def check_schedule(warmup, qr_interval, window=None):
 
 
 def check_target(target, k=None):
-    """A finite number, or `k` of them."""
+    """A finite number, or `k` of them; what is not `"auto"`."""
     values = np.asarray(target)
     _require(
         values.dtype.kind in "iuf" and np.all(np.isfinite(values)),
         "target",
         target,
-        "a finite number, or one for each exponent",
+        'a finite number, or one for each exponent, or "auto"',
     )
     _require(
         values.ndim == 0 or (values.ndim == 1 and k in (None, len(values))),

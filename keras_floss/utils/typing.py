@@ -26,6 +26,8 @@ Layers: TypeAlias = str | keras.Layer | Sequence[str | keras.Layer]
 # The number of exponents of a layer, and those by layer name; None stands for all.
 Number: TypeAlias = int | Literal["auto"] | None
 NumberByLayer: TypeAlias = Number | Mapping[str, Number]
+# The exponent that is aimed at, or one for each.
+Target: TypeAlias = float | Sequence[float] | Literal["auto"]
 
 Activation: TypeAlias = str | Callable[..., Any]
 Initializer: TypeAlias = str | Callable[..., Any]

@@ -72,7 +72,7 @@ def test_a_simple_rnn_needs_it_for_one_task_and_not_for_another(jit_compile):
 def test_numbers_are_those_of_the_functions():
     model = model_of(simple_rnn())
     x, y, weights = batch(*COPY)
-    flossing = Flossing(window=60, k=8, batch_size=2)
+    flossing = Flossing(window=60, k=8, target=0.0, batch_size=2)
     found = only(diagnose(model, x, y, weights, flossing=flossing))
     (gradient,) = gradient_norms(model, x, y, weights).values()
     assert found.gradient_ratio == gradient.norms[0] / gradient.norms[-1]

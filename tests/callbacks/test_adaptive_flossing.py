@@ -241,7 +241,7 @@ class Ladder:
         self.data = tf.data.Dataset.from_tensor_slices(x).batch(1)
         self.losses = keras_floss.lyapunov_exponents(rnn, x, 1).numpy()[:, 0] ** 2
         self.settings = {
-            "flossing": Flossing(k=1, warmup=0, input_drive=0.0),
+            "flossing": Flossing(k=1, target=0.0, warmup=0, input_drive=0.0),
             "verbose": 0,
         }
         if not wrapped:

@@ -180,7 +180,7 @@ def test_the_window_starts_at_the_first_valid_step():
     keras.utils.set_random_seed(1)
     layers = [keras.layers.Masking(PAD), keras.layers.SimpleRNN(3, name="rnn")]
     model = compiled(keras.Sequential([keras.Input((8, 2)), *layers]))
-    values = look(model, PADDED, batch_size=4, window=4, warmup=1)
+    values = look(model, PADDED, batch_size=4, window=4, target=0.0, warmup=1)
     # What is before the first valid step is put behind the last.
     turns = [-np.argmax(valid) for valid in VALID[:4]]
     x, mask = (
@@ -196,7 +196,7 @@ def test_a_sequence_too_short_to_be_counted_is_left_out():
     layers = [keras.layers.Masking(PAD), keras.layers.SimpleRNN(3, name="rnn")]
     model = compiled(keras.Sequential([keras.Input((8, 2)), *layers]))
     # The second sequence has three steps.
-    values = look(model, PADDED[:2], warmup=4)
+    values = look(model, PADDED[:2], target=0.0, warmup=4)
     exponents = keras_floss.lyapunov_exponents(layers[-1], X[:1], warmup=4)
     assert_exponents(values, exponents, 0.0)
 

@@ -41,7 +41,7 @@ def deep():
 
 
 def first_loss(model, **settings):
-    settings = {"batch_size": len(X), "input_drive": 0.0, **settings}
+    settings = {"batch_size": len(X), "input_drive": 0.0, "target": 0.0, **settings}
     history = model.floss(X, 1, verbose=0, **settings)
     return history.history["flossing_loss"][0]
 
@@ -121,7 +121,7 @@ def test_lambdas_are_means_over_the_sequences(model):
 
 
 def test_k_by_layer(deep):
-    settings = {"batch_size": 4, "window": 10, "warmup": 0, "verbose": 0}
+    settings = {"batch_size": 4, "window": 10, "warmup": 0, "target": 0.0, "verbose": 0}
     history = deep.floss(X, 1, k={"first": 3, "second": 1}, **settings).history
     first, second = deep.model.layers[1:]
     inputs = {"first": X[:, :10], "second": first(X)[:, :10]}

@@ -13,7 +13,7 @@ from keras_floss.flossing.source import endless
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 8, 2)).astype("float32")
 Y = RNG.normal(size=(6, 1)).astype("float32")
-SETTINGS = {"k": 2, "warmup": 0, "input_drive": 0.0, "verbose": 0}
+SETTINGS = {"k": 2, "target": 0.0, "warmup": 0, "input_drive": 0.0, "verbose": 0}
 
 
 def still(net):

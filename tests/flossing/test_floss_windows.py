@@ -59,7 +59,7 @@ def test_each_sequence_has_its_own_first_step(reader):
 
 def test_padding_does_not_change_the_flossing_loss(reader):
     def losses(x):
-        history = reader.floss(x, 1, batch_size=3, window=6, k=2, verbose=0)
+        history = reader.floss(x, 1, batch_size=3, window=6, k=2, target=0.0, verbose=0)
         return history.history["flossing_loss"]
 
     np.testing.assert_allclose(losses(padded(4, 0)), losses(TOKENS), rtol=1e-4)
@@ -91,9 +91,8 @@ def test_flossing_and_spectra_leave_a_stored_state_as_it_is():
 
     # A dataset, since arrays are shuffled and the stored states are not.
     batches = tf.data.Dataset.from_tensors(data)
-    history = model.floss(
-        batches, 2, batch_size=2, k=2, warmup=0, input_drive=0.0, verbose=0
-    ).history
+    settings = {"k": 2, "target": 0.0, "warmup": 0, "input_drive": 0.0, "verbose": 0}
+    history = model.floss(batches, 2, batch_size=2, **settings).history
     np.testing.assert_allclose(
         history["flossing_loss"], [np.mean(np.asarray(expected) ** 2)] * 2, rtol=1e-3
     )

@@ -147,7 +147,7 @@ def test_noise_has_its_distribution_and_is_fresh_at_each_step(kind):
         return state + keras.ops.cast(DRAWS[kind](keras.ops.shape(state)), "float64")
 
     sequence = as_trajectory(step, 2000, np.zeros((2, 3)))
-    step, inputs, states, _ = with_noise(sequence)
+    step, inputs, states, *_ = with_noise(sequence)
     drawn = np.array([step(x, states, ())[0] for x in tf.transpose(inputs, (1, 0, 2))])
     expected = np.stack([DRAWS[kind]((2, 3)) for _ in range(2000)])
     # Five standard errors of mean and deviation, of normal numbers.
@@ -355,7 +355,7 @@ def test_a_gradient_of_the_users_own_goes_with_noise(xla):
     exponents = compiled(
         lambda: lyapunov_exponents(step, 20, initial_state=np.zeros((1, 3))), xla
     )()
-    _, inputs, _, _ = with_noise(as_trajectory(step, 20, np.zeros((1, 3))))
+    _, inputs, *_ = with_noise(as_trajectory(step, 20, np.zeros((1, 3))))
     state, frame, total = np.zeros(3), initial_frame(3, 3).T, 0.0
     for xi in inputs[0].numpy():
         x = state @ weight + xi
