@@ -148,7 +148,7 @@ class Preflossing(FlossingCallback):
         of: Seen | Literal["auto"] | Unset = UNSET,
         damping: float | Unset = UNSET,
         tolerance: float | Literal["auto"] | Unset = UNSET,
-        open_gates: float | Unset = UNSET,
+        open_gates: float | Literal["auto"] | Unset = UNSET,
         input_drive: float | Unset = UNSET,
         layers: Layers | None | Unset = UNSET,
         seed: int | None | Unset = UNSET,

@@ -138,9 +138,8 @@ class Flosser:
             time = _longest(inputs_of(first))
             before, begun = Snapshot(moved(layers)), self.iterations
             if total is not None:
-                history.opened = open_gates(
-                    layers, flossing.open_gates, flossing.steps_of(time)
-                )
+                window = flossing.steps_of(time)
+                history.opened = open_gates(layers, flossing.opened_of, window)
             trained = iterations(getattr(self.model, "optimizer", None))
             if total == steps and flossing.input_drive and not trained:
                 history.scaled = limit_drive(

@@ -13,7 +13,7 @@ References:
     [Tallec and Ollivier, ICLR 2018](https://arxiv.org/abs/1804.11188), equation 16
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import keras
 import numpy as np
@@ -33,11 +33,14 @@ def any_gated(layers: Iterable[keras.layers.RNN]) -> bool:
 
 
 def open_gates(
-    layers: Mapping[str, keras.layers.RNN], share: float, delay: int
+    layers: Mapping[str, keras.layers.RNN], number_of: Callable[[int, int], int], delay: int
 ) -> dict[str, int]:
-    """Opens the gates of a share of the units where the biases are as Keras makes them.
+    """Opens the gates of some units where the biases are as Keras makes them.
 
     Those units remember for times that are spread evenly over 1 to `delay` - 1 steps.
+
+    Args:
+        number_of: a function from the units of a layer, and `delay`, to how many that are.
 
     Returns:
         `{layer name: number of units}` of the layers that were changed.
@@ -45,7 +48,7 @@ def open_gates(
     opened = {}
     for name, layer in layers.items():
         units = gated_units(layer.cell)
-        number = round(share * units)
+        number = number_of(units, delay)
         bias = getattr(layer.cell, "bias", None)
         if not number or bias is None or not bias.trainable or delay < 2:
             continue

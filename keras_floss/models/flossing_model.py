@@ -261,7 +261,7 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
         of: Seen | Literal["auto"] | Unset = UNSET,
         damping: float | Unset = UNSET,
         tolerance: float | Literal["auto"] | Unset = UNSET,
-        open_gates: float | Unset = UNSET,
+        open_gates: float | Literal["auto"] | Unset = UNSET,
         input_drive: float | Unset = UNSET,
         layers: Layers | None | Unset = UNSET,
         seed: int | None | Unset = UNSET,

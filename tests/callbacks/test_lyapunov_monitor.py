@@ -465,7 +465,7 @@ def expected():
 )
 def test_the_first_sequences_of_any_data(data, number, weights, expected):
     model, exponents, gradients = expected
-    values = look(model, data, batch_size=number, k=2, warmup=2)
+    values = look(model, data, batch_size=number, k=2, target=0.0, warmup=2)
     number = min(number, 5)
     assert_exponents(values, exponents(number), 0.0)
     if weights is None:

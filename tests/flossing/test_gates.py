@@ -21,7 +21,8 @@ def model_of(*layers):
 def biases(layer):
     """The biases of a layer when flossing takes its first step."""
     model = model_of(layer)
-    model.flosser.floss(X, 1, Flossing(), total=1, callbacks=[Undo(layer)], verbose=0)
+    half = Flossing(open_gates=0.5)
+    model.flosser.floss(X, 1, half, total=1, callbacks=[Undo(layer)], verbose=0)
     return layer.cell.bias.numpy()
 
 
@@ -107,11 +108,18 @@ def test_frozen_biases_and_a_share_of_0_open_nothing():
     assert not model.floss(X, 1, verbose=0).opened
 
 
+# Half of the units, and three for every ten of the 30 steps, if there are so many.
+@pytest.mark.parametrize(("units", "opened"), [(4, 4), (9, 9), (12, 9), (24, 12)])
+def test_how_many_are_opened_goes_by_the_units_and_the_window(units, opened):
+    layer = keras.layers.GRU(units, name="rnn")
+    assert model_of(layer).floss(X, 1, k=1, verbose=0).opened == {"rnn": opened}
+
+
 def test_it_is_done_once_and_said():
     model = model_of(
         keras.layers.LSTM(8, return_sequences=True, name="a"), keras.layers.GRU(4, name="b")
     )
-    history = model.floss(X, 2, verbose=0)
+    history = model.floss(X, 2, open_gates=0.5, verbose=0)
     assert history.opened == {"a": 4, "b": 2}
     assert history.message.endswith(
         " The gates of 4 units of a were opened. The gates of 2 units of b were opened."
