@@ -265,9 +265,11 @@ class Flossing:
         if self.target != "auto":
             return self.target
         gated = _gated(cell)
-        if time is None or (time > (gated or cell.dim)) == bool(gated):
+        if time is None:
             return 0.0
-        return -QUIETER / time if gated else min(LOUDER / time, LARGEST)
+        if time > (gated or cell.dim):
+            return 0.0 if gated else min(LOUDER / time, LARGEST)
+        return -QUIETER / time if gated else 0.0
 
     def opened_of(self, units: int, window: int) -> int:
         """The number of units of a layer with gates whose gates are opened."""
