@@ -39,8 +39,8 @@ def limit_drive(
     x, scaled = first_rows(x, SEQUENCES), {}
     # In their order: what a layer puts out drives the next.
     for name, layer in layers.items():
-        kernel = _driven(layer.cell)
-        if kernel is None:
+        kernel = driven_kernel(layer.cell)
+        if kernel is None or not kernel.trainable:
             continue
         value = np.array(kernel.numpy(), "float64")
         runs = recurrent_inputs(model, x, layers=[layer]).values()
@@ -53,7 +53,7 @@ def limit_drive(
     return scaled
 
 
-def _driven(cell: object) -> keras.Variable | None:
+def driven_kernel(cell: object) -> keras.Variable | None:
     """The kernel by which inputs drive the units of a cell through tanh, if it has one."""
     kernel = getattr(cell, "kernel", None)
     recurrent = getattr(cell, "recurrent_kernel", None)
@@ -61,7 +61,6 @@ def _driven(cell: object) -> keras.Variable | None:
         getattr(cell, "activation", None) is keras.activations.tanh
         and kernel is not None
         and recurrent is not None
-        and kernel.trainable
         and recurrent.shape == (kernel.shape[-1],) * 2
     )
     return kernel if plain else None

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_floss.flossing.drive import driven_kernel
 from keras_floss.flossing.gates import gated_units
 from keras_floss.flow.checkpoints import settle_memory_limit
 from keras_floss.flow.frame import Orthonormalization, check_orthonormalization
@@ -102,11 +103,11 @@ class Flossing:
             not the whole state. Of the output there are as many as it has variables, at
             most. Defaults to `"auto"`.
         target: the exponent aimed at, per time step, or a list of k. Defaults to `"auto"`:
-            0, with two exceptions. A layer that runs over more steps T than it has units
-            cannot hold all inputs apart: without gates 3/T, at most 0.03, for what came
-            first to be louder than what came since. An LSTM or a GRU with as many units as
-            steps or more: −0.5/T, to forget a little. (Where T is not known when the model
-            is traced it is 0.)
+            0, with two exceptions. A layer with a tanh (SimpleRNN, RateRNN) that runs over
+            more steps T than it has units cannot hold all inputs apart: 3/T, at most 0.03,
+            for what came first to be louder than what came since. An LSTM or a GRU with as
+            many units as steps or more: −0.5/T, to forget a little. (Where T is not known
+            when the model is traced it is 0.)
         warmup: number of first valid steps of the window that are not counted. Defaults
             to `"auto"`: 10 + ⌈window/10⌉, as in the released code of the flossing paper,
             but at most half of the window.
@@ -121,8 +122,9 @@ class Flossing:
             in the paper. Defaults to 0.5.
         tolerance: flossing loss of a layer under which it counts as flossed: where
             `steps` are a maximum flossing ends there, and at 0 never before them. Defaults
-            to `"auto"`: 0.001, or 0.002 where the `target` of `"auto"` is not 0; of an LSTM
-            or a GRU `(2/window)²`, an exponent of 2 over the window, but at most 0.003.
+            to `"auto"`: 0.001, or 0.002 where the `target` of `"auto"` is above 0; of an
+            LSTM or a GRU `(2/window)²`, an exponent of 2 over the window, but at most
+            0.003.
         open_gates: share of the units of an LSTM or a GRU whose gates are opened before the
             first step, so that they remember for up to `window` steps (chrono biases; see
             `initializers.Chrono`). It is done where the biases are as Keras makes them and
@@ -264,12 +266,12 @@ class Flossing:
         """The exponents aimed at in a layer that runs over `time` steps, if known."""
         if self.target != "auto":
             return self.target
-        gated = _gated(cell)
         if time is None:
             return 0.0
-        if time > (gated or cell.dim):
-            return 0.0 if gated else min(LOUDER / time, LARGEST)
-        return -QUIETER / time if gated else 0.0
+        if units := _gated(cell):
+            return -QUIETER / time if time <= units else 0.0
+        plain = driven_kernel(getattr(cell, "cell", None)) is not None
+        return min(LOUDER / time, LARGEST) if plain and time > cell.dim else 0.0
 
     def opened_of(self, units: int, window: int) -> int:
         """The number of units of a layer with gates whose gates are opened."""
