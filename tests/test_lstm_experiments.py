@@ -175,7 +175,7 @@ def test_only_what_is_to_be_flossed_is_flossed():
 
 
 def test_what_is_not_said_of_flossing_is_as_everywhere():
-    assert Configuration().settings == Flossing(seed=0)
+    assert Configuration().settings == Flossing(target=0.0, open_gates=0.5, seed=0)
 
 
 @pytest.mark.slow

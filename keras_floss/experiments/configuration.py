@@ -14,6 +14,7 @@ from keras_floss_command.knobs import SETTINGS, Knobs
 
 # Numbers of an array: 4 GiB in float32.
 LARGEST = 2**30
+USUAL = Flossing(**{name: default for name, (default, _) in SETTINGS.items()})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Configuration(Knobs):
     gradients clipped to `clipnorm`.
     """
 
-    settings: Flossing = Flossing()
+    settings: Flossing = USUAL
 
     @classmethod
     def of(cls, task: str = "delayed-copy", **knobs: Any) -> Configuration:
@@ -36,7 +37,7 @@ class Configuration(Knobs):
         """
         knobs = cls.of_task(task, **knobs)
         settings = {name: knobs.pop(name) for name in SETTINGS if name in knobs}
-        return cls(settings=Flossing(**settings), **knobs)
+        return cls(settings=dataclasses.replace(USUAL, **settings), **knobs)
 
     def __post_init__(self) -> None:
         super().__post_init__()

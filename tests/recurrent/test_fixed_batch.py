@@ -82,7 +82,7 @@ def test_spectra_of_any_number_of_sequences(make):
 def test_flossing_with_the_defaults(make):
     model = compiled(make)
     first = expected(model, X[:1])
-    settings = {"warmup": 0, "input_drive": 0.0, "verbose": 0}
+    settings = {"target": 0.0, "warmup": 0, "input_drive": 0.0, "verbose": 0}
     history = model.floss(X[:1], 1, batch_size=1, **settings).history
     same(history["flossing_loss"], np.mean(first**2))
     model = compiled(make)

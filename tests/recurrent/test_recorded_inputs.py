@@ -177,7 +177,7 @@ def test_the_flossing_loss_of_a_shared_layer_is_the_mean_over_its_calls():
     rnn = recurrent(net)[0]
     both = [exponents(rnn, x), exponents(rnn, 1.0 - 2.0 * x)]
     model = compiled(net)
-    settings = {"batch_size": 3, "k": 2, "warmup": 0, "input_drive": 0.0}
+    settings = {"batch_size": 3, "k": 2, "target": 0.0, "warmup": 0, "input_drive": 0.0}
     history = model.floss(x, 1, **settings, verbose=0).history
     expected = np.mean([np.mean(e**2) for e in both])
     np.testing.assert_allclose(history["flossing_loss"], [expected], rtol=1e-3)
