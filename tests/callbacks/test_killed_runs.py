@@ -65,7 +65,8 @@ def train(folder, kill_after="nothing", order="backup first", tolerance=0):
     """
     tolerance = float(tolerance)
     # The interval would begin anew where a run goes on.
-    fixed = {"batch_size": 10 if tolerance else 1, "qr_interval": 1, "input_drive": 0.0}
+    fixed = {"batch_size": 10 if tolerance else 1, "qr_interval": 1}
+    fixed |= {"target": 0.0, "input_drive": 0.0}
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 2))
     outputs = keras.layers.Dense(1)(keras.layers.SimpleRNN(4)(inputs))

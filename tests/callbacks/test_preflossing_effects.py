@@ -71,6 +71,7 @@ def test_the_largest_exponent_comes_nearer_to_zero(gain):
     assert np.sign(before) == np.sign(gain - 1)
     # On all sequences and in small steps: a chaotic network is another one soon.
     adam = keras.optimizers.Adam(0.005)
-    preflossing = Preflossing(x, 150, batch_size=8, k=1, warmup=5, optimizer=adam, seed=0)
+    settings = {"batch_size": 8, "k": 1, "target": 0.0, "warmup": 5, "seed": 0}
+    preflossing = Preflossing(x, 150, optimizer=adam, **settings)
     model.fit(x, x[:, -1], callbacks=[preflossing], verbose=0)
     assert abs(largest()) < 0.3 * abs(before)
