@@ -20,7 +20,7 @@ import tensorflow as tf
 import keras_floss
 
 SETTINGS = {"batch_size": 1, "window": 55, "k": 75, "warmup": 16, "seed": 1}
-SETTINGS |= {"damping": 0.0, "tolerance": 0.0}
+SETTINGS |= {"target": 0.0, "damping": 0.0, "tolerance": 0.0}
 BLOCK = 50
 
 

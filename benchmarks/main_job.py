@@ -156,7 +156,9 @@ class InKerasFloss:
     def floss(self, sequences):
         data = tf.data.Dataset.from_tensor_slices(sequences).batch(1)
         settings = {"window": WINDOW, "k": K, "warmup": WARMUP, "qr_interval": "auto"}
-        settings |= {"batch_size": 1, "damping": 0.0, "tolerance": 0.0, "seed": 0}
+        settings |= {"batch_size": 1, "seed": 0}
+        # As in the paper: no target but 0, nothing damped, all steps.
+        settings |= {"target": 0.0, "damping": 0.0, "tolerance": 0.0}
         logs = self.model.floss(data, len(sequences), verbose=0, **settings).history
         return logs["flossing_loss"][-1]
 
