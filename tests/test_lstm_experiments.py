@@ -174,7 +174,7 @@ def test_only_what_is_to_be_flossed_is_flossed():
     assert np.any(flossed.spectra["initial"] != flossed.spectra["flossed"])
 
 
-def test_what_is_not_said_of_flossing_is_as_everywhere():
+def test_what_is_not_said_of_flossing_is_as_the_command_has_it():
     assert Configuration().settings == Flossing(target=0.0, open_gates=0.5, seed=0)
 
 

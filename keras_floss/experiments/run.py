@@ -117,7 +117,7 @@ def run(
     task, settings = TASKS[configuration.task], configuration.settings
     sample = next(iter(configuration.data(SPECTRUM_STREAM)))[0][:4]
     steps = task.steps(configuration)
-    warmup = settings.warmup_of(settings.window_of(steps) or steps)
+    warmup = settings.warmup_of(settings.steps_of(steps))
     spectra: dict[str, np.ndarray] = {}
 
     def look(stage: str) -> None:

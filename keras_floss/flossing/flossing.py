@@ -197,8 +197,7 @@ class Flossing:
             if number not in (None, "auto"):
                 check_positive_int(name, number)
         k = by_layer.get("")
-        if self.target != "auto":
-            check_target(self.target, k if isinstance(k, int) else None)
+        check_target(self.target, k if isinstance(k, int) else None)
         for name, least in (("warmup", 0), ("qr_interval", 1)):
             value = getattr(self, name)
             if value is None or isinstance(value, str) and value != "auto":
@@ -246,8 +245,7 @@ class Flossing:
     def k_of(self, name: str, cell: Map) -> int:
         """The number of exponents of a layer, given its map as it is `seen_as`."""
         k = check_k(self._wanted(name, cell), cell.most, name, cell.seen)
-        if self.target != "auto":
-            check_target(self.target, k)
+        check_target(self.target, k)
         return k
 
     def rows_of(self, name: str, cell: CellMap) -> int:

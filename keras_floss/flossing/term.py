@@ -67,7 +67,9 @@ def spectra(
             trajectory_spectrum(
                 trajectory,
                 flossing.k_of(name, trajectory.map),
-                damping=_damping(flossing, trajectory),
+                damping=Damping(flossing.damping, _target(flossing, trajectory))
+                if flossing.damping
+                else None,
                 warmup=flossing.warmup_of(extent(trajectory.inputs, 1)),
                 qr_interval=qr_interval,
                 seed=flossing.seed or 0 if seed is None else seed,
@@ -83,9 +85,8 @@ def spectra(
     }
 
 
-def _damping(flossing: Flossing, trajectory: Trajectory) -> Damping | None:
-    target = flossing.target_of(trajectory.map, trajectory.length)
-    return Damping(flossing.damping, target) if flossing.damping else None
+def _target(flossing: Flossing, trajectory: Trajectory) -> float | Sequence[float]:
+    return flossing.target_of(trajectory.map, trajectory.length)
 
 
 def summary(
@@ -94,9 +95,10 @@ def summary(
     """The flossing loss, and that of each layer, with what is worth knowing of both."""
     losses = {}
     for name, calls in spectra.items():
-        targets = [flossing.target_of(t.map, t.length) for t in trajectories[name]]
-        found = zip(calls, targets, strict=True)
-        terms = [flossing_loss(s.exponents, s.counted, target) for s, target in found]
+        terms = [
+            flossing_loss(s.exponents, s.counted, _target(flossing, trajectory))
+            for s, trajectory in zip(calls, trajectories[name], strict=True)
+        ]
         losses[name] = sum(terms) / len(terms)
     every = [s for calls in spectra.values() for s in calls]
     dtype = keras.backend.result_type(*(x.dtype.name for x in losses.values()))

@@ -94,7 +94,9 @@ def check_schedule(warmup, qr_interval, window=None):
 
 
 def check_target(target, k=None):
-    """A finite number, or `k` of them; what is not `"auto"`."""
+    """`"auto"`, a finite number, or `k` of them."""
+    if isinstance(target, str) and target == "auto":
+        return
     values = np.asarray(target)
     _require(
         values.dtype.kind in "iuf" and np.all(np.isfinite(values)),
