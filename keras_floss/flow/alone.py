@@ -24,7 +24,7 @@ def compiles_alone(jit_compile, step, inputs):
     """Whether XLA is to compile the sweeps of a pass that is traced now.
 
     Args:
-        jit_compile: a `JitCompile`. "auto" compiles cells that are known to suit XLA over
+        jit_compile: a `JitCompile`. "auto" compiles steps that are known to suit XLA over
             many time steps, on a CPU, where there is one device and a program that runs
             again and again. A length that is not known may be another in each batch, and
             XLA compiles each anew.

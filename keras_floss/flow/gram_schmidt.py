@@ -7,13 +7,15 @@ block, and the rest is done in matrix products.
 Its R is as good as Householder's; the frame is orthonormal to eps times the condition
 number of the rows once they are scaled to one length (Björck, BIT 7, 1967). Where that is
 not enough the frame is orthonormalised again: twice is enough (Parlett, The Symmetric
-Eigenvalue Problem, 1980, section 6.9).
+Eigenvalue Problem, 1980, section 6.9). Of a frame that is nearly orthonormal two products
+do it.
 """
 
 import numpy as np
 import tensorflow as tf
 
-from keras_floss.flow.rank import lost_rank, size_of, well_conditioned
+from keras_floss.flow.block_sweep import overlap, sweep, sweep_in_a_loop
+from keras_floss.flow.rank import lost_rank, rank_is_safe, size_of, well_conditioned
 from keras_floss.utils.precision import eps
 from keras_floss.utils.shapes import extent
 from keras_floss.utils.xla import diagonal
@@ -24,6 +26,8 @@ ENOUGH = 0.05
 # A round leaves of a row eps of what it takes out of it. Where a row is small in some
 # components as float32 can be, 1e-38, this many leave nothing that is not its own.
 MOST = 8
+# So far from orthonormal, as a sum of squares, a frame is mended in four steps at most.
+NEARLY = 1e-3
 
 
 def gram_schmidt(rows, before, small=False):
@@ -41,59 +45,157 @@ def gram_schmidt(rows, before, small=False):
         `rank`) is left out: its row and its column of `factor` are zero, and a direction
         that is orthogonal to all others is put in its place.
     """
-    # What is done to the rows is done to the identity as well, which becomes the factor.
-    identity = tf.eye(rows.shape[-2], batch_shape=[extent(rows, 0)], dtype=rows.dtype)
-    zero = tf.zeros((), rows.dtype)
-
-    def one_round(i, more, frame, factor):
-        frame, factor, sine = _one_round(frame, factor, small)
-        good = well_conditioned(rows, factor)
-        lost = tf.cond(
-            good,
-            lambda: tf.zeros_like(sine, tf.bool),
-            lambda: lost_rank(rows, before, frame, factor),
-        )
-        out = tf.equal(diagonal(factor), 0)
-        # What is left of such a row is rounding, and other rounding in each round.
-        lost = (lost | ((sine <= ENOUGH) & tf.equal(i, MOST))) & ~out
-        # They must not be in the other rows either: start again without them.
-        again, left = tf.reduce_any(lost), ~(lost | out)[..., None]
-        frame = tf.where(again, tf.where(left, rows, zero), frame)
-        factor = tf.where(again, tf.where(left, identity, zero), factor)
-        # No further round mends NaN.
-        more = tf.where(tf.reduce_any(sine <= ENOUGH), 1, more - 1)
-        more = tf.where(tf.reduce_any(sine <= graded) | (~good & tf.equal(i, 1)), 2, more)
-        return tf.where(again, 1, i + 1), tf.where(again, 1, more), frame, factor
-
-    # What the first round leaves of such a row is not its own in every component.
-    graded = np.sqrt(eps(rows.dtype))
-    *_, frame, factor = tf.while_loop(
-        lambda i, more, *_: (more > 0) & (i <= MOST), one_round, (1, 1, rows, identity)
-    )
-    return _complete(frame, tf.equal(diagonal(factor), 0)), factor
-
-
-def _one_round(rows, factor, small):
-    """Rows made orthonormal, what became of the factor, and the sine of the angle between
-    each row and those before it, `(batch, k)`. Where a row is zero its sine is 1.
-    """
     k, dim = rows.shape[-2:]
-    scale = 1.0 / size_of(rows)
-    rows, before = rows * scale, factor * scale
-    length = tf.norm(rows, axis=-1)
     # Where the steps of the loops cost about what the products do. Measured on a CPU; half
     # or twice as many rows in a block cost a third more.
     size = min(max(round(200 / np.sqrt((rows.shape[0] or 1) * (dim + k))), 4), k)
-    sweep = _sweep_in_a_loop if small and size < k else _sweep
-    done = sweep(tf.concat([rows, before], axis=-1), size, dim)
-    frame, factor = done[..., :dim], done[..., dim:]
-    sine = diagonal(before) / (diagonal(factor) * length)
-    # No comparison holds for NaN, which XLA's maximum may pass over.
-    short = tf.reduce_all(tf.abs(frame) < 0.5 / np.sqrt(dim), axis=-1)
+    orthonormalise = sweep_in_a_loop if small and size < k else sweep
+
+    def one_round(i, more, past):
+        done = orthonormalise(past, size, dim)
+        return tf.cond(
+            tf.equal(i, 0) & _at_once(rows, done[..., dim:]),
+            lambda: (1, 0, done),
+            lambda: _judge(rows, before, small, i, more, past, done),
+        )
+
+    # What is done to the rows is done to the identity as well, which becomes the factor.
+    identity = tf.eye(k, batch_shape=[extent(rows, 0)], dtype=rows.dtype)
+    # The first round, i = 0, takes the rows as they are. It is nearly always the only one.
+    start = 0, 1, tf.concat([rows, identity], axis=-1)
+    done = tf.while_loop(lambda i, more, _: (more > 0) & (i <= MOST), one_round, start)[2]
+    return done[..., :dim], done[..., dim:]
+
+
+def _at_once(rows, factor):
+    """Whether one round was enough, seen by few and cheap operations."""
+    dim = rows.shape[-1]
+    length, left = _sum_of_squares(rows), 1.0 / diagonal(factor) ** 2
+    # That of the rows once they are scaled to one length.
+    inverse = _sum_of_squares(factor * tf.sqrt(length)[..., None, :])
+    return tf.reduce_all(
+        (left > ENOUGH**2 * length)
+        & (inverse < (0.1 / (dim * eps(rows.dtype))) ** 2)
+        & rank_is_safe(left, length, dim)
+        & _has_exact_squares(length)
+        & _has_exact_squares(left)
+    )
+
+
+def _sum_of_squares(rows):
+    """`(batch, k)`, of each row. XLA runs a product faster than a sum on a CPU."""
+    ones = tf.ones((extent(rows, 0), rows.shape[-1], 1), rows.dtype)
+    return tf.matmul(rows * rows, ones)[..., 0]
+
+
+def _has_exact_squares(square):
+    """Whether no number was squared that is too small or too large to be."""
+    numbers = np.finfo(square.dtype.as_numpy_dtype)
+    return (square > numbers.tiny / numbers.eps) & (square < numbers.max * numbers.eps)
+
+
+def _judge(rows, before, small, i, more, past, done):
+    """What is to be done after a round, as the arguments of the next.
+
+    Args:
+        rows, before, small: those of `gram_schmidt`.
+        i: the number of the round, and
+        more: how many were thought to be needed from it on.
+        past, done: `(batch, k, D + k)`, rows and factor side by side that went into it, and
+            that came out.
+
+    Returns:
+        `(i, more, past)`; with no more rounds, frame and factor side by side.
+    """
+    dim = rows.shape[-1]
+    (past, past_factor), (frame, factor) = (
+        (x[..., :dim], x[..., dim:]) for x in (past, done)
+    )
+    zero, number = tf.zeros((), rows.dtype), tf.maximum(i, 1)
+    unscaled = tf.equal(i, 0) & ~tf.reduce_all(_has_exact_squares(_sum_of_squares(rows)))
     nothing = tf.reduce_all(tf.equal(frame, 0), axis=-1)
+    factor = tf.where(nothing[..., None], zero, factor)
+    sine = _sines(past, past_factor, frame, factor, nothing)
+    good = well_conditioned(rows, factor)
+    lost = tf.cond(
+        good,
+        lambda: tf.zeros_like(sine, tf.bool),
+        lambda: lost_rank(rows, before, frame, factor),
+    )
+    out = tf.equal(diagonal(factor), 0)
+    # What is left of such a row is rounding, and other rounding in each round.
+    lost = (lost | ((sine <= ENOUGH) & tf.equal(number, MOST))) & ~out
+    # What the first round leaves of such a row is not its own in every component.
+    graded = tf.reduce_any(sine <= np.sqrt(eps(rows.dtype)))
+    # No further round mends NaN.
+    more = tf.where(tf.reduce_any(sine <= ENOUGH), 1, more - 1)
+    more = tf.where(graded | (~good & tf.equal(number, 1)), 2, more)
+
+    # Lost rows must not be in the others either: start again without them.
+    again, left = unscaled | tf.reduce_any(lost), unscaled | ~(lost | out)
+    if not small:
+        more, frame, factor = tf.cond(
+            tf.equal(more, 1),
+            lambda: _mend(frame, factor, out),
+            lambda: (more, frame, factor),
+        )
+    last = ~again & (tf.equal(more, 0) | tf.equal(number, MOST))
+    frame = _complete(frame, out & last)
+    frame = tf.where(again, tf.where(left[..., None], rows, zero), frame)
+    factor = tf.where(again, tf.linalg.diag(tf.cast(left, rows.dtype)), factor)
+    scale = tf.where(last, tf.ones((), rows.dtype), 1.0 / size_of(frame))
+    past = scale * tf.concat([frame, factor], axis=-1)
+    return tf.where(again, 1, number + 1), tf.where(again, 1, more), past
+
+
+def _sines(past, past_factor, frame, factor, nothing):
+    """The sine of the angle between each row and those before it, `(batch, k)`.
+
+    Where a row is zero it is 1, and where it is so small that it could not be scaled, 0.
+    """
+    sine = diagonal(past_factor) / (diagonal(factor) * tf.norm(past, axis=-1))
+    # No comparison holds for NaN, which XLA's maximum may pass over.
+    short = tf.reduce_all(tf.abs(frame) < 0.5 / np.sqrt(frame.shape[-1]), axis=-1)
     sine = tf.where(short, tf.zeros_like(sine), sine)
-    sine = tf.where(nothing, tf.ones_like(sine), sine)
-    return frame, tf.where(nothing[..., None], tf.zeros((), rows.dtype), factor), sine
+    return tf.where(nothing, tf.ones_like(sine), sine)
+
+
+def _mend(frame, factor, out):
+    """A frame that is nearly orthonormal, made so, and its factor.
+
+    Each step is the inverse of the Cholesky factor of `frame · frameᵀ` to first order,
+    which squares what is wrong.
+
+    Args:
+        frame, factor: what came out of a round.
+        out: `(batch, k)`, rows that are left out.
+
+    Returns:
+        `(rounds, frame, factor)`: 0 rounds, or 1 and what was given where the frame was
+        too far from orthonormal.
+    """
+    k, dim = frame.shape[-2:]
+    identity = tf.eye(k, dtype=frame.dtype)
+    one = tf.where(out[..., None], tf.zeros_like(identity), identity)
+
+    def one_step(i, _, better, its_factor):
+        error = overlap(better, better, dim) - one
+        away = tf.reduce_max(tf.reduce_sum(error**2, axis=(-2, -1)))
+        step = identity - tf.where(np.tri(k, k, -1, dtype=bool), error, 0.5 * one * error)
+        return i + 1, away, tf.matmul(step, better), tf.matmul(step, its_factor)
+
+    limit = tf.constant(eps(frame.dtype), frame.dtype)
+    _, away, better, its_factor = tf.while_loop(
+        lambda i, away, *_: (away >= limit) & (away < NEARLY) & (i < 4),
+        one_step,
+        (0, limit, frame, factor),
+    )
+    done = away < limit
+    return (
+        tf.where(done, 0, 1),
+        tf.where(done, better, frame),
+        tf.where(done, its_factor, factor),
+    )
 
 
 def _complete(frame, lost):
@@ -105,65 +207,9 @@ def _complete(frame, lost):
         i = tf.argmax(lost, axis=-1)[:, None]
         new = tf.gather(anything, i)
         for _ in range(2):
-            new -= tf.matmul(_overlap(new, frame, dim), frame)
-        new *= tf.math.rsqrt(_overlap(new, new, dim))
+            new -= tf.matmul(overlap(new, frame, dim), frame)
+        new *= tf.math.rsqrt(overlap(new, new, dim))
         now = lost & tf.equal(tf.range(k, dtype=i.dtype), i)
         return lost & ~now, tf.where(now[..., None], new, frame)
 
     return tf.while_loop(lambda lost, _: tf.reduce_any(lost), one_row, (lost, frame))[1]
-
-
-def _sweep(rest, size, dim):
-    """Gram–Schmidt of rows by their first `dim` columns, block after block."""
-    done = []
-    while rest.shape[-2]:
-        block = _orthonormalise_block(rest[:, :size], dim)
-        done.append(block)
-        rest = rest[:, size:]
-        rest -= tf.matmul(_overlap(rest, block, dim), block)
-    return tf.concat(done, axis=-2)
-
-
-def _sweep_in_a_loop(rest, size, dim):
-    """`_sweep`, whose blocks are steps of a loop; it always works on all rows."""
-    k = rest.shape[-2]
-    blocks = -(-k // size)
-    size = -(-k // blocks)
-    rest = tf.pad(rest, [[0, 0], [0, blocks * size - k], [0, 0]])
-    number = tf.range((blocks - 1) * size)[:, None]
-
-    def one_block(i, rest):
-        # The block under work is the first; what is done goes to the end.
-        block = _orthonormalise_block(rest[:, :size], dim)
-        rest = rest[:, size:]
-        left = number < (blocks - 1 - i) * size
-        without = rest - tf.matmul(_overlap(rest, block, dim), block)
-        return i + 1, tf.concat([tf.where(left, without, rest), block], axis=-2)
-
-    return tf.while_loop(lambda i, _: i < blocks, one_block, (0, rest))[1][:, :k]
-
-
-def _orthonormalise_block(block, dim):
-    """Gram–Schmidt of the rows of one block."""
-    size = block.shape[-2]
-    number = tf.range(size)[:, None]
-    zero = tf.zeros((), block.dtype)
-
-    def one_row(i, block):
-        row = tf.gather(block, [i], axis=-2)
-        # On a CPU XLA runs a product faster than a sum of products.
-        overlap = _overlap(block, row, dim)
-        square = tf.gather(overlap, [i], axis=-2)
-        inverse = tf.where(square <= 0, zero, 1.0 / square)
-        # A factor that overflows stays where it is: 0 · ∞ would be NaN.
-        rest = tf.where(number > i, block - overlap * inverse * row, block)
-        # What is left may be so little that there is no square of it: another round then.
-        scale = tf.where(square <= 0, tf.ones_like(square), tf.sqrt(inverse))
-        return i + 1, tf.where(number == i, row * scale, rest)
-
-    return tf.while_loop(lambda i, _: i < size, one_row, (0, block))[1]
-
-
-def _overlap(rows, others, dim):
-    """The scalar products of rows with others, by their first `dim` columns."""
-    return tf.matmul(rows[..., :dim], others[..., :dim], transpose_b=True)

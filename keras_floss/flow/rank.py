@@ -8,6 +8,7 @@ left of a tangent once those before it are taken out is noise where no component
 larger than both.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from keras_floss.utils.precision import eps
@@ -26,6 +27,22 @@ def well_conditioned(tangents, inverse):
     limit = 0.1 / (tangents.shape[-1] * eps(tangents.dtype))
     # NaN is not less than anything.
     return tf.reduce_all(size * largest < limit)
+
+
+def rank_is_safe(left, length, dim):
+    """Whether no direction can be lost, each alone: more of it is left than there is noise.
+
+    Both terms of `lost_rank` are at most the square root of k, as the rows of `before` and
+    the columns of `tangents / largest` are no longer; and of a row of the frame, a unit
+    vector, one component is at least 1 / √D.
+
+    Args:
+        left: `(batch, k)`, squares of what is left of each tangent: those of R_ii.
+        length: `(batch, k)`, squares of the lengths of the tangents.
+        dim: D.
+    """
+    most = 2 * NOISE * eps(left.dtype) * np.sqrt(left.shape[-1] * dim)
+    return left > most**2 * tf.reduce_max(length, axis=-1, keepdims=True)
 
 
 def lost_rank(tangents, before, frame, inverse):

@@ -91,9 +91,10 @@ def lyapunov_exponents(
         jit_compile: whether XLA compiles the pass and its gradient, in a program that is
             in graph mode: 1 to 2 s at the first call, and a half to an eighth of the time
             from then on. `"auto"` does where that pays: in a `tf.function` of your own, on
-            a CPU with one device, for the cells of Keras and of this package over a known
-            number of 50 time steps or more. The gradient of the gradient is not to be had
-            of what XLA compiled. Defaults to `"auto"`.
+            a CPU with one device, over a known number of 50 time steps or more, for the
+            cells of Keras and of this package, and for functions of products, sums, tanh
+            and the like. The gradient of the gradient is not to be had of what XLA
+            compiled. Defaults to `"auto"`.
 
     Returns:
         `(batch, k)` tensor: exponents per time step, natural logarithm, in the order of

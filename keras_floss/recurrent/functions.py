@@ -11,6 +11,14 @@ from keras_floss.recurrent.draws import depend_on_draws
 from keras_floss.recurrent.output_map import Output
 from keras_floss.utils.shapes import extent
 
+# Operations whose derivatives TensorFlow is known to vectorise rightly (not all are, see
+# `CellMap`): what networks are made of, as functions.
+VECTORIZED = {
+    *("Placeholder", "Const", "Identity", "ReadVariableOp", "NoOp"),
+    *("MatMul", "BiasAdd", "AddV2", "Sub", "Mul", "RealDiv", "Neg", "Square", "Pow"),
+    *("Tanh", "Sigmoid", "Relu", "Softplus", "Exp", "Sin", "Cos"),
+}
+
 
 def is_function(step):
     """Whether `step` is a plain function, and no layer, cell or class."""
@@ -57,7 +65,7 @@ class FunctionMap:
         _check_arguments(step, name, self._driven)
 
     def trace(self, inputs):
-        """Finds out whether the function is `noisy`; the rest is as that of a `CellMap`."""
+        """Finds out whether it is `noisy` and `vectorizes`; else as that of a `CellMap`."""
         sizes = inputs.shape[-1], *self.sizes
         specs = [tf.TensorSpec((inputs.shape[0], d), self.dtype) for d in sizes]
 
@@ -66,6 +74,7 @@ class FunctionMap:
 
         traced = tf.function(step, autograph=False).get_concrete_function(*specs)
         self.noisy = depend_on_draws(traced.graph.outputs)
+        self.vectorizes = _vectorizes(traced.graph)
         self.output = Output(0, len(self.sizes) == 1, self.sizes[0], (), self.noisy)
         return self
 
@@ -94,6 +103,13 @@ class FunctionMap:
                 )
         new = [tf.cast(s, self.dtype) for s in new]
         return new[0], new
+
+
+def _vectorizes(graph):
+    """Whether the derivatives of what a graph computes may go through `vectorized_map`."""
+    known = all(op.type in VECTORIZED for op in graph.get_operations())
+    # A tensor of a program around it could not be read where tangents are traced.
+    return known and all(hasattr(tensor, "numpy") for tensor, _ in graph.captures)
 
 
 def function_inputs(step, inputs, initial_state):

@@ -139,6 +139,19 @@ def test_a_function_is_compiled_where_one_says_so(eager):
     assert compiled_parts(tf.function(run, autograph=False), "auto") == 0
 
 
+def test_a_function_that_is_a_network_is_compiled_as_cells_are():
+    weights = tf.Variable([[0.3, -0.5], [0.6, 0.4]])
+
+    def run(steps):
+        def network(state):
+            return tf.tanh(state @ weights)
+
+        return lyapunov_exponents(network, steps, initial_state=[[0.3, 0.1]])
+
+    assert compiled_parts(tf.function(run, autograph=False), LONG) == 1
+    assert compiled_parts(tf.function(run, autograph=False), LONG - 1) == 0
+
+
 def chosen(cell=None, shape=(2, LONG, FEATURES), jit_compile="auto"):
     step = CellMap(cell or keras.layers.GRUCell(4))
 

@@ -11,6 +11,7 @@ from cells import MODES, SLOW, cells
 from reference import compiled, make_inputs, make_layer, make_states
 
 from keras_floss import lyapunov_exponents, lyapunov_statistics
+from keras_floss.recurrent import functions
 
 START = np.array([[0.1, 0.1]])
 
@@ -93,6 +94,58 @@ def test_a_function_has_values_and_gradients_of_the_layer(kind, make, options, x
     for a, e in zip(gradients, expected_gradients, strict=True):
         assert np.abs(e).max() > 1e-4
         np.testing.assert_allclose(a, e, rtol=0, atol=1e-8 * np.abs(e).max())
+
+
+def network(weights):
+    """Every operation of which tangents may be vectorised."""
+
+    def step(state):
+        inner = tf.tanh(tf.nn.bias_add(state @ weights, [0.1, -0.2, 0.3]))
+        inner += tf.sigmoid(tf.sin(inner)) * tf.nn.relu(-tf.cos(tf.identity(inner)))
+        return inner / (1 + tf.exp(-tf.square(state) + state**3)) - 0.1 * tf.nn.softplus(
+            state
+        )
+
+    return step
+
+
+@pytest.mark.parametrize("xla", cells(MODES, always=["graph", "xla"]))
+def test_tangents_of_a_network_are_vectorised(xla, monkeypatch):
+    weights = tf.Variable(np.random.default_rng(0).standard_normal((3, 3)))
+    start = tf.constant([[0.3, -0.1, 0.2], [0.1, 0.5, -0.4]], tf.float64)
+
+    def run():
+        with tf.GradientTape() as tape:
+            tape.watch(start)
+            exponents = lyapunov_exponents(network(weights), 12, initial_state=start)
+        return exponents, *tape.gradient(exponents, [start, weights])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf, "vectorized_map", functools.partial(vectorize, seen := []))
+        found = compiled(run, xla)()
+    assert seen
+    monkeypatch.setattr(functions, "VECTORIZED", set())
+    for a, b in zip(found, compiled(run, xla)(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def vectorize(seen, *arguments, real=tf.vectorized_map, **settings):
+    seen.append(arguments)
+    return real(*arguments, **settings)
+
+
+def test_a_tensor_of_the_program_around_a_function_may_be_read():
+    weights = tf.constant(np.random.default_rng(0).standard_normal((3, 3)))
+    start = np.full((1, 3), 0.2)
+
+    def run(scale):
+        return lyapunov_exponents(network(scale * weights), 9, initial_state=start)
+
+    one = tf.constant(1.0, tf.float64)
+    expected = lyapunov_exponents(network(weights), 9, initial_state=start)
+    for xla in False, True:
+        found = tf.function(run, autograph=False, jit_compile=xla)(one)
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_an_eager_call_has_gradients_and_reads_variables_anew():
