@@ -15,7 +15,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.flow.block_sweep import overlap, sweep, sweep_in_a_loop
-from keras_floss.flow.rank import lost_rank, rank_is_safe, size_of, well_conditioned
+from keras_floss.flow.rank import (
+    condition_limit,
+    lost_rank,
+    rank_is_safe,
+    size_of,
+    well_conditioned,
+)
 from keras_floss.utils.precision import eps
 from keras_floss.utils.shapes import extent
 from keras_floss.utils.xla import diagonal
@@ -61,7 +67,8 @@ def gram_schmidt(rows, before, small=False):
 
     # What is done to the rows is done to the identity as well, which becomes the factor.
     identity = tf.eye(k, batch_shape=[extent(rows, 0)], dtype=rows.dtype)
-    # The first round, i = 0, takes the rows as they are. It is nearly always the only one.
+    # The first round, i = 0, takes the rows as they are. Of narrow frames it is
+    # nearly always the only one.
     start = 0, 1, tf.concat([rows, identity], axis=-1)
     done = tf.while_loop(lambda i, more, _: (more > 0) & (i <= MOST), one_round, start)[2]
     return done[..., :dim], done[..., dim:]
@@ -69,14 +76,13 @@ def gram_schmidt(rows, before, small=False):
 
 def _at_once(rows, factor):
     """Whether one round was enough, seen by few and cheap operations."""
-    dim = rows.shape[-1]
     length, left = _sum_of_squares(rows), 1.0 / diagonal(factor) ** 2
     # That of the rows once they are scaled to one length.
     inverse = _sum_of_squares(factor * tf.sqrt(length)[..., None, :])
     return tf.reduce_all(
         (left > ENOUGH**2 * length)
-        & (inverse < (0.1 / (dim * eps(rows.dtype))) ** 2)
-        & rank_is_safe(left, length, dim)
+        & (inverse < condition_limit(rows) ** 2)
+        & rank_is_safe(left, length, rows.shape[-1])
         & _has_exact_squares(length)
         & _has_exact_squares(left)
     )

@@ -24,9 +24,13 @@ def well_conditioned(tangents, inverse):
     The arguments are those of `lost_rank`.
     """
     size, largest = (tf.reduce_max(tf.abs(x), axis=(-2, -1)) for x in (tangents, inverse))
-    limit = 0.1 / (tangents.shape[-1] * eps(tangents.dtype))
     # NaN is not less than anything.
-    return tf.reduce_all(size * largest < limit)
+    return tf.reduce_all(size * largest < condition_limit(tangents))
+
+
+def condition_limit(tangents):
+    """Up to this condition number R is right to a tenth and better."""
+    return 0.1 / (tangents.shape[-1] * eps(tangents.dtype))
 
 
 def rank_is_safe(left, length, dim):
