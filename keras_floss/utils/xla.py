@@ -27,6 +27,25 @@ def keras_has_no_xla(strategy):
     return one and not tf.config.list_physical_devices("GPU")
 
 
+def by_itself(function, number, *tensors):
+    """`function(*tensors)` as the body of a loop of its own, in a program for XLA.
+
+    On a CPU XLA runs a body of more than eight operations on several threads, and those of
+    a small program wait for each other longer than they work.
+
+    Args:
+        function: returns the structure of `tensors`.
+        number: a scalar int32 tensor, 0 or more, whose value XLA does not know: a loop that
+            is known to run once would be taken out again.
+        *tensors: tensors, or nests of them.
+    """
+    once = tf.minimum(number, 0) + 1
+    _, *results = tf.while_loop(
+        lambda i, *_: i < once, lambda i, *x: (i + 1, *function(*x)), (0, *tensors)
+    )
+    return tuple(results)
+
+
 def diagonal(matrices):
     """`tf.linalg.diag_part`, of which XLA makes a slice in place of a gather."""
     *batch, k, _ = (extent(matrices, axis) for axis in range(len(matrices.shape)))
