@@ -194,7 +194,6 @@ class Flosser:
         verbose: Verbose = 0,
     ) -> dict[str, np.ndarray]:
         """Exponents by layer; see `FlossingModel.lyapunov_spectrum`."""
-        check_positive_int("qr_interval", flossing.qr_interval)
         flossing = dataclasses.replace(flossing, batch_size=None)
         x = inputs_of(x) if isinstance(x, tuple) else x
         if isinstance(x, tf.data.Dataset):

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -68,7 +68,10 @@ class FlossingPass:
         }
 
     def spectra(
-        self, sequences: Trajectories, qr_interval: Integer, redraw: Integer = 0
+        self,
+        sequences: Trajectories,
+        qr_interval: Integer | Literal["auto"],
+        redraw: Integer = 0,
     ) -> Spectra:
         """`{layer name: [Spectrum of each call]}`, from the frames of this pass."""
         return spectra(

@@ -42,7 +42,7 @@ def cut(trajectory: Trajectory, flossing: Flossing) -> Trajectory:
 def spectra(
     trajectories: Trajectories,
     flossing: Flossing,
-    qr_interval: Integer,
+    qr_interval: Integer | typing.Literal["auto"],
     seed: Integer | None = None,
     frames: Mapping[str, tf.Variable] | None = None,
     redraw: Integer = 0,
@@ -53,7 +53,7 @@ def spectra(
     Args:
         trajectories: `{layer name: [Trajectory of each call]}`.
         flossing: a `Flossing`.
-        qr_interval: an int, or a scalar tensor.
+        qr_interval: an int, a scalar tensor, or `"auto"`; see `make_schedule`.
         seed: of the noise in cells. Defaults to None, that of the flossing.
         frames: `{layer name: frame to start from}`. Defaults to None, those of the seed.
         redraw: another number, other noise; see `flow_arguments`.

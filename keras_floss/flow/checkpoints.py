@@ -87,7 +87,7 @@ def forward(step, weights, inputs, states, frame, schedule):
         record = forward_sweep(
             step, weights, blocks[i], states, frame, schedule_of(i), origin
         )
-        stretch = log_stretch(record.inverses)
+        stretch = log_stretch(record.diagonals)
         stretches = [a.write(i, x) for a, x in zip(stretches, stretch, strict=True)]
         last = record.last_states, record.last_frame, record.last_origin
         return i + 1, *last, starts, stretches
@@ -147,7 +147,7 @@ def cut(inputs, schedule):
             qr=qr,
             last=last,
             masked=schedule.masked or not whole,
-            every_step=schedule.every_step and whole,
+            every_step=(schedule.every_step or schedule.as_needed) and whole,
         )
 
     return blocks, schedule_of

@@ -58,9 +58,12 @@ def orthonormalise(tangents, before, algorithm="auto", seldom=False):
     return ALGORITHMS[algorithm](tangents, before, small=seldom)
 
 
-def log_stretch(inverse):
-    """`(log|R_ii|, lost)`, both `(..., k)`; the logarithm is 0 where rank was lost."""
-    size = tf.abs(diagonal(inverse))
+def log_stretch(diagonal):
+    """`(log|R_ii|, lost)` by the diagonal of R⁻ᵀ, all `(..., k)`.
+
+    The logarithm is 0 where rank was lost.
+    """
+    size = tf.abs(diagonal)
     lost = tf.equal(size, 0)
     return -tf.math.log(tf.where(lost, tf.ones_like(size), size)), lost
 

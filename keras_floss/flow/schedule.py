@@ -17,6 +17,7 @@ class Schedule(typing.NamedTuple):
         masked: steps may be masked, so that sequences differ (known while tracing).
         every_step: every step is valid and has a QR, and
         seldom: most valid steps may have none (both known while tracing).
+        as_needed: QRs may be left out where they are not needed (known while tracing).
         orthonormalization: the algorithm of the QRs, an `Orthonormalization`.
         columns: None, or which components of a tangent are looked at, `(D,)` booleans:
             after each step but the last, and after that.
@@ -30,6 +31,7 @@ class Schedule(typing.NamedTuple):
     masked: bool
     every_step: bool
     seldom: bool
+    as_needed: bool
     orthonormalization: str
     columns: tuple | None = None
 
@@ -48,10 +50,12 @@ def make_schedule(
         mask: `(time, batch)`, True where the step is valid, or None.
         warmup: number of valid steps that are not counted, an int or a scalar tensor.
         qr_interval: number of valid steps from one QR to the next, an int or a scalar
-            tensor.
+            tensor; or "auto": as many as the tangents allow, and 1 where there is a mask.
         orthonormalization: an `Orthonormalization`.
         columns: see `Schedule`.
     """
+    as_needed = isinstance(qr_interval, str) and mask is None
+    qr_interval = 1 if isinstance(qr_interval, str) else qr_interval
     valid = tf.ones((time, 1), tf.bool) if mask is None else tf.cast(mask, tf.bool)
     number = tf.cumsum(tf.cast(valid, tf.int32), axis=0)
     last = valid & tf.equal(number, number[-1:])
@@ -65,8 +69,9 @@ def make_schedule(
         last=last,
         steps=tf.maximum(number[-1] - warmup, 0),
         masked=mask is not None,
-        every_step=mask is None and not seldom,
+        every_step=mask is None and not seldom and not as_needed,
         seldom=seldom,
+        as_needed=as_needed,
         orthonormalization=orthonormalization,
         columns=columns,
     )

@@ -48,15 +48,19 @@ def flow_arguments(
     `frame`, `(k or more, D)`, stands for that of a `seed` that is not to be in the trace;
     the noise is then that of `seed`, a scalar tensor.
     `warmup` may be a scalar tensor where the number of steps is known only at run time,
-    and `qr_interval` where it is chosen at run time. `redraw`, an int or a scalar tensor:
-    another number, other noise in a noisy cell. `jit_compile`: a `JitCompile`, whether XLA
-    compiles the sweeps alone. Raises ValueError for bad settings.
+    and `qr_interval` where it is chosen at run time; or this is "auto", which is 1 where k
+    is more than half of D: so many exponents are mostly far apart. `redraw`, an int or a
+    scalar tensor: another number, other noise in a noisy cell. `jit_compile`: a
+    `JitCompile`, whether XLA compiles the sweeps alone. Raises ValueError for bad settings.
     """
     step, inputs, states, mask, _ = with_noise(trajectory, seed, redraw)
     if not tf.is_tensor(warmup):
-        known = 1 if tf.is_tensor(qr_interval) else qr_interval
+        chosen = tf.is_tensor(qr_interval) or isinstance(qr_interval, str)
+        known = 1 if chosen else qr_interval
         check_schedule(warmup, known, inputs.shape[1])
     k = check_k(k, step.most, step.name, step.seen)
+    if isinstance(qr_interval, str) and 2 * k > step.dim:
+        qr_interval = 1
     if frame is None:
         frame = tf.constant(initial_frame(k, step.dim, seed), step.dtype)
     # No tangent of the initial state has a part in the output.

@@ -31,27 +31,8 @@ import tensorflow as tf
 
 from keras_floss.flow.frame import orthonormalise, qr_adjoint
 from keras_floss.flow.push import pull, push
+from keras_floss.flow.record import array, arrays, as_record, write_before, write_found
 from keras_floss.utils.shapes import extent
-
-
-class Record(typing.NamedTuple):
-    """What the forward sweep leaves for the backward sweep.
-
-    Attributes:
-        states: list of `(time, batch, d_i)`, before each step.
-        frames: `(time, batch, k, D)`, before each step.
-        inverses: `(time, batch, k, k)`, R⁻ᵀ of each step (the identity without QR).
-        last_states: list of `(batch, d_i)`, and
-        last_frame: `(batch, k, D)`, after the last step.
-        last_origin: `(batch, k, D)`, the frame that the last QR left.
-    """
-
-    states: list
-    frames: tf.Tensor
-    inverses: tf.Tensor
-    last_states: list
-    last_frame: tf.Tensor
-    last_origin: tf.Tensor
 
 
 class Cotangents(typing.NamedTuple):
@@ -76,13 +57,11 @@ def forward_sweep(step, weights, inputs, states, frame, schedule, origin=None):
     `origin` is the orthonormal frame that `frame` was made of since the last QR; None: it
     is `frame` itself.
     """
-    batch, (k, dim) = extent(frame, 0), frame.shape[1:]
-    identity = tf.eye(k, batch_shape=[batch], dtype=frame.dtype)
+    identity = tf.eye(frame.shape[1], batch_shape=[extent(frame, 0)], dtype=frame.dtype)
 
-    def one_step(t, states, frame, origin, past_states, past_frames, past_inverses):
-        past_states = [a.write(t, s) for a, s in zip(past_states, states, strict=True)]
-        past_frames = past_frames.write(t, frame)
-        pushed = push(step, weights, inputs[t], states, frame)
+    def one_step(t, states, frame, origin, before, found):
+        before = write_before(before, t, states, frame)
+        pushed = push(step, weights, inputs[t], states, frame, t)
         states, tangents = select(schedule, schedule.valid[t], pushed, (states, frame))
         without_qr = tangents, identity, origin
 
@@ -92,38 +71,17 @@ def forward_sweep(step, weights, inputs, states, frame, schedule, origin=None):
             q, inverse = orthonormalise(what, origin, algorithm, seldom)
             return select(schedule, schedule.qr[t], (q, inverse, q), without_qr)
 
-        frame, inverse, origin = at_qr_step(schedule, t, with_qr, lambda: without_qr)
-        return (
-            t + 1,
-            states,
-            frame,
-            origin,
-            past_states,
-            past_frames,
-            past_inverses.write(t, inverse),
-        )
+        flags = schedule.qr[t]
+        frame, inverse, origin = at_qr_step(schedule, flags, with_qr, lambda: without_qr)
+        return t + 1, states, frame, origin, before, write_found(found, t, inverse)
 
-    time = extent(inputs, 0)
-    start = (
-        0,
-        states,
-        frame,
-        frame if origin is None else origin,
-        [array(inputs, s.shape[-1]) for s in states],
-        array(inputs, k, dim),
-        array(inputs, k, k),
+    start = 0, states, frame, frame if origin is None else origin
+    _, states, frame, origin, before, found = tf.while_loop(
+        lambda t, *_: t < extent(inputs, 0),
+        one_step,
+        (*start, *arrays(inputs, states, frame)),
     )
-    _, states, frame, origin, past_states, past_frames, past_inverses = tf.while_loop(
-        lambda t, *_: t < time, one_step, start
-    )
-    return Record(
-        [a.stack() for a in past_states],
-        past_frames.stack(),
-        past_inverses.stack(),
-        states,
-        frame,
-        origin,
-    )
+    return as_record(before, found, schedule.qr, states, frame, origin)
 
 
 def backward_sweep(
@@ -144,9 +102,9 @@ def backward_sweep(
     def one_step(t, after, frame, d_inputs):
         def through_qr():
             d = qr_adjoint(frame, record.inverses[t], after.frame, d_log[t])
-            return select(schedule, schedule.qr[t], seen(schedule, t, d), after.frame)
+            return select(schedule, record.qr[t], seen(schedule, t, d), after.frame)
 
-        d_tangents = at_qr_step(schedule, t, through_qr, lambda: after.frame)
+        d_tangents = at_qr_step(schedule, record.qr[t], through_qr, lambda: after.frame)
 
         valid, before = schedule.valid[t], record.frames[t]
         # A masked step is the identity map: nothing goes into the cell.
@@ -171,12 +129,6 @@ def backward_sweep(
     start = time - 1, end, record.last_frame, array(inputs, inputs.shape[-1])
     _, beginning, _, d_inputs = tf.while_loop(lambda t, *_: t >= 0, one_step, start)
     return d_inputs.stack(), beginning
-
-
-def array(inputs, *shape):
-    """A TensorArray over the steps of `inputs` of `(batch, *shape)`."""
-    time = extent(inputs, 0)
-    return tf.TensorArray(inputs.dtype, time, element_shape=(inputs.shape[1], *shape))
 
 
 def seen(schedule, t, tangents):
@@ -206,8 +158,8 @@ def select(schedule, flags, new, old):
     return tf.nest.map_structure(one, new, old)
 
 
-def at_qr_step(schedule, t, with_qr, without):
+def at_qr_step(schedule, flags, with_qr, without):
     """Runs `with_qr` at a step at which any sequence has a QR, else `without`."""
     if schedule.every_step:
         return with_qr()
-    return tf.cond(tf.reduce_any(schedule.qr[t]), with_qr, without)
+    return tf.cond(tf.reduce_any(flags), with_qr, without)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_floss.flow import checkpoints
 from keras_floss.flow.alone import by_xla
+from keras_floss.flow.as_needed import sweep_as_needed
 from keras_floss.flow.damping import kept
 from keras_floss.flow.frame import log_stretch
 from keras_floss.flow.tangent import Cotangents, backward_sweep, forward_sweep
@@ -47,7 +48,7 @@ def tangent_flow(
         condition number of the tangents; ∞ where rank was lost.
     """
     count = len(weights)
-    forward, backward = sweeps(inputs, frame, memory_limit, alone)
+    forward, backward = sweeps(inputs, frame, schedule, memory_limit, alone)
 
     @custom_gradient
     def flow(inputs, *tensors):
@@ -93,25 +94,32 @@ def stretch_by_step(
         `(stretch, lost)`, both `(time, batch, k)`: 0 at a step without QR, and where the
         rank was lost. Without gradient.
     """
-    forward, _ = sweeps(inputs, frame, memory_limit, alone)
+    forward, _ = sweeps(inputs, frame, schedule, memory_limit, alone)
     return forward(step, weights, inputs, states, frame, schedule)[:2]
 
 
-def sweeps(inputs, frame, memory_limit, alone=False):
+def sweeps(inputs, frame, schedule, memory_limit, alone=False):
     """Both sweeps, with or without checkpoints, as the memory limit has it.
 
     The first has the arguments of `forward_sweep` and returns
     `(log|R_ii|, lost, record)`, the second those of `backward_sweep`.
     """
-    both = _forward, backward_sweep
+    both = _sweep_as_needed if schedule.as_needed else _forward_sweep, backward_sweep
     if checkpoints.wanted(inputs, frame, memory_limit):
         both = checkpoints.forward, checkpoints.backward
     return tuple(map(by_xla, both)) if alone else both
 
 
-def _forward(*arguments):
-    record = forward_sweep(*arguments)
-    return *log_stretch(record.inverses), record
+def _forward_sweep(*arguments):
+    return _with_stretch(forward_sweep(*arguments))
+
+
+def _sweep_as_needed(*arguments):
+    return _with_stretch(sweep_as_needed(*arguments))
+
+
+def _with_stretch(record):
+    return *log_stretch(record.diagonals), record
 
 
 def log_condition(logarithm, lost):

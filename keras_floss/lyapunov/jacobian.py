@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_floss.flow.push import push
+from keras_floss.flow.record import array
 from keras_floss.flow.spectrum import flow_arguments
-from keras_floss.flow.tangent import array, select
+from keras_floss.flow.tangent import select
 from keras_floss.lyapunov.traced import call_traced
 from keras_floss.utils.checks import check_eager
 from keras_floss.utils.shapes import extent

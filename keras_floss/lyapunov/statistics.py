@@ -131,6 +131,7 @@ def lyapunov_statistics(
     check_eager("lyapunov_statistics")
     if blocks is not None:
         check_positive_int("blocks", blocks, least=2)
+    check_positive_int("qr_interval", qr_interval)
     sweep = call_traced(
         _sweep,
         rnn,

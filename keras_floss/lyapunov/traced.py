@@ -8,7 +8,12 @@ from keras_floss.flow.frame import check_orthonormalization, initial_frame
 from keras_floss.recurrent.functions import is_function
 from keras_floss.recurrent.noise import noise_seed
 from keras_floss.recurrent.trajectory import as_map, as_trajectory, prepare
-from keras_floss.utils.checks import check_k, check_positive_int, check_schedule
+from keras_floss.utils.checks import (
+    check_interval,
+    check_k,
+    check_positive_int,
+    check_schedule,
+)
 from keras_floss.utils.traces import call_kept
 
 
@@ -29,7 +34,8 @@ def call_traced(function, rnn, inputs, initial_state, mask, **settings):
     # Before a trace is looked up, where True equals 1 and 2.0 equals 2.
     if settings.get("k") is not None:
         check_positive_int("k", settings["k"])
-    check_schedule(settings.get("warmup", 0), settings.get("qr_interval", 1))
+    check_interval(settings.get("qr_interval", 1))
+    check_schedule(settings.get("warmup", 0), 1)
     if "memory_limit" in settings:
         settings["memory_limit"] = settle_memory_limit(settings["memory_limit"])
         check_orthonormalization(settings["orthonormalization"])

@@ -361,7 +361,7 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
         of: Seen | Literal["auto"] = "state",
         window: int | None = None,
         warmup: int = 0,
-        qr_interval: int = 1,
+        qr_interval: int | Literal["auto"] = "auto",
         layers: Layers | None = None,
         batch_size: int | None = None,
         steps: int | None = None,
@@ -380,7 +380,8 @@ class FlossingModel(JointFlossing, SavedModel, WrappingModel):
             window: number of time steps, from the first valid one of each recurrent
                 layer's own input. Defaults to None, all of them.
             warmup: number of first steps that are not counted. Defaults to 0.
-            qr_interval: number of steps from one QR to the next. Defaults to 1.
+            qr_interval: number of steps from one QR to the next, or `"auto"`, as in
+                `lyapunov_exponents`. Defaults to `"auto"`.
             layers: recurrent layers to look at, as names or layers. Defaults to None, all.
             batch_size: number of sequences at a time, of arrays. Defaults to None, 32.
             steps: number of batches to take of a `tf.data.Dataset`. Defaults to None, all.

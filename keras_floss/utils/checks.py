@@ -93,6 +93,17 @@ def check_schedule(warmup, qr_interval, window=None):
     )
 
 
+def check_interval(qr_interval):
+    """`"auto"`, or a positive integer."""
+    if not (isinstance(qr_interval, str) and qr_interval == "auto"):
+        _require(
+            _is_int(qr_interval) and qr_interval >= 1,
+            "qr_interval",
+            qr_interval,
+            '"auto" or an integer of at least 1',
+        )
+
+
 def check_target(target, k=None):
     """`"auto"`, a finite number, or `k` of them."""
     if isinstance(target, str) and target == "auto":

@@ -113,3 +113,21 @@ class Inherited(Vectorised):
 )
 def test_cells_that_are_known_to_vectorise(cell, expected):
     assert CellMap(cell).vectorizes is expected
+
+
+@pytest.mark.parametrize(("kind", "alone"), [("SimpleRNN", True), ("LSTM", False)])
+def test_xla_runs_the_push_of_a_small_cell_by_itself(kind, alone, monkeypatch):
+    calls = []
+
+    def record(function, number, *tensors):
+        calls.append(number)
+        return function(*tensors)
+
+    monkeypatch.setattr("keras_floss.flow.push.by_itself", record)
+    layer, inputs = make_layer(kind), make_inputs(1, 4)
+    for xla in (False, True):
+        run = compiled(
+            lambda: keras_floss.lyapunov_exponents(layer, inputs, 2, qr_interval=1), xla
+        )
+        run.get_concrete_function()
+        assert bool(calls) == (alone and xla)
