@@ -174,7 +174,9 @@ def in_keras_floss(layer, weights, inputs, k, jit_compile, alone="auto"):
     @tf.function(autograph=False, jit_compile=jit_compile)
     def run():
         with tf.GradientTape() as tape:
-            exponents = keras_floss.lyapunov_exponents(layer, inputs, k, jit_compile=alone)
+            exponents = keras_floss.lyapunov_exponents(
+                layer, inputs, k, qr_interval=1, jit_compile=alone
+            )
             loss = tf.reduce_mean(exponents**2)
         return loss, tape.gradient(loss, [w.value for w in layer.trainable_variables])
 

@@ -48,7 +48,8 @@ def make_pass(batch, time, units, k):
     @tf.function(jit_compile=True, autograph=False)
     def run(inputs):
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(keras_floss.lyapunov_exponents(layer, inputs, k) ** 2)
+            exponents = keras_floss.lyapunov_exponents(layer, inputs, k, qr_interval=1)
+            loss = tf.reduce_mean(exponents**2)
         return loss, tape.gradient(loss, [w.value for w in layer.trainable_variables])
 
     def call():

@@ -56,7 +56,7 @@ def ours(layer, inputs, k, jit_compile="auto"):
     """The same by this package."""
     with tf.GradientTape() as tape:
         exponents = keras_floss.lyapunov_exponents(
-            layer, inputs, k, jit_compile=jit_compile
+            layer, inputs, k, qr_interval=1, jit_compile=jit_compile
         )
         loss = tf.reduce_mean(exponents**2)
     return loss, tape.gradient(loss, [w.value for w in layer.trainable_variables])
