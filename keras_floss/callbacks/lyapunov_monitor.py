@@ -17,7 +17,7 @@ from keras_floss.callbacks.update_clock import make_clock
 from keras_floss.diagnostics.gradient_norms import gradient_norms
 from keras_floss.diagnostics.task_gradient import in_inputs, task_gradient
 from keras_floss.flossing.engine import Flosser
-from keras_floss.flossing.flossing import Flossing, takes_flossing
+from keras_floss.flossing.flossing import UNSET, Flossing, override, takes_flossing
 from keras_floss.recurrent.fixed_batch import fixed_batch
 from keras_floss.utils.checks import check_dense, check_positive_int
 from keras_floss.utils.typing import Data, Every, Logs
@@ -117,8 +117,10 @@ class LyapunovMonitor(FreshStart):
         self._flosser: Any = None  # a Flosser, once there is a model
 
     def _settings(self, model: keras.Model | None) -> Flossing:
-        """What is looked at: all sequences that are kept."""
-        return flossing_for(model, self._given, batch_size=None)
+        """What is looked at: all sequences that are kept, with fixed QRs."""
+        flossing = flossing_for(model, self._given, batch_size=None)
+        every = 1 if flossing.qr_interval == "auto" else UNSET
+        return override(flossing, qr_interval=every)
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
