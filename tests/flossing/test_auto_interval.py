@@ -219,8 +219,8 @@ def test_errors():
         Preflossing(X, qr_interval="often")
     with pytest.raises(ValueError, match=message):
         make(narrow(), strength=1.0, flossing=Flossing(qr_interval="often"))
-    # What is quoted has its QRs fixed.
+    with pytest.raises(ValueError, match=message):
+        model.lyapunov_spectrum(X, qr_interval="often")
+    # Statistics are of the stretches of single QRs.
     with pytest.raises(ValueError, match=r"`qr_interval`.*'auto'"):
-        model.lyapunov_spectrum(X, qr_interval="auto")
-    with pytest.raises(ValueError, match=r"`qr_interval`.*'auto'"):
-        keras_floss.lyapunov_exponents(narrow(), X, qr_interval="auto")
+        keras_floss.lyapunov_statistics(narrow(), X, qr_interval="auto")
