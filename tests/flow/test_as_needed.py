@@ -81,6 +81,7 @@ def test_the_gradient_is_that_of_a_qr_at_every_step(kind, xla):
         np.testing.assert_allclose(actual, expected, rtol=1e-8, atol=1e-9 * size)
 
 
+@pytest.mark.slow
 def test_slopes_of_slopes_are_those_of_a_qr_at_every_step():
     layer, inputs = make_layer("SimpleRNN"), make_inputs(1, 9)
     kernel = layer.cell.recurrent_kernel.value
