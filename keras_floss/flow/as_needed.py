@@ -14,17 +14,17 @@ from keras_floss.flow.record import arrays, as_record, write_before, write_found
 from keras_floss.flow.tangent import seen
 from keras_floss.utils.precision import product_eps
 from keras_floss.utils.shapes import extent
-from keras_floss.utils.xla import diagonal
+from keras_floss.utils.xla import diagonal, sum_of_squares
 
 # The next interval is to use so much of the logarithm of the condition that is allowed.
 AIM = 0.8
 
 
-def sweep_as_needed(step, weights, inputs, states, frame, schedule, origin=None):
+def sweep_as_needed(step, weights, inputs, states, frame, schedule):
     """`forward_sweep` of sequences without mask, with QRs as they are needed.
 
-    There is one after the last step and after the last of the warm-up in any case. `origin`
-    is not read: the sweep begins after a QR.
+    There is one after the last step and after the last of the warm-up in any case, and
+    it begins with an orthonormal frame.
     """
     k, time = frame.shape[1], extent(inputs, 0)
     warmup = time - schedule.steps[0]
@@ -78,10 +78,8 @@ def condition(tangents, inverse):
         tangents: `(batch, k, D)`, what went into the QR.
         inverse: `(batch, k, k)`, R⁻ᵀ, what came out.
     """
-    # XLA runs a product faster than a sum on a CPU.
-    ones = tf.ones((extent(tangents, 0), tangents.shape[-1], 1), tangents.dtype)
-    length = tf.sqrt(tf.matmul(tangents * tangents, ones))[:, None, :, 0]
-    of_tangent = tf.reduce_sum((inverse * length) ** 2, axis=-1)
+    length = tf.sqrt(sum_of_squares(tangents))
+    of_tangent = sum_of_squares(inverse * length[:, None])
     left = tf.abs(diagonal(inverse))
     reach = tf.reduce_max(tf.maximum(left, 1.0 / left)) ** 0.25
     return tf.maximum(tf.sqrt(tf.reduce_max(tf.reduce_mean(of_tangent, axis=-1))), reach)

@@ -24,7 +24,7 @@ from keras_floss.flow.rank import (
 )
 from keras_floss.utils.precision import eps
 from keras_floss.utils.shapes import extent
-from keras_floss.utils.xla import diagonal
+from keras_floss.utils.xla import diagonal, sum_of_squares
 
 # Down to this sine between a row and those before it one round will do: the frame is then
 # orthonormal to 20 eps. At a hundredth of it gradients of float32 may be wrong altogether.
@@ -76,9 +76,9 @@ def gram_schmidt(rows, before, small=False):
 
 def _at_once(rows, factor):
     """Whether one round was enough, seen by few and cheap operations."""
-    length, left = _sum_of_squares(rows), 1.0 / diagonal(factor) ** 2
+    length, left = sum_of_squares(rows), 1.0 / diagonal(factor) ** 2
     # That of the rows once they are scaled to one length.
-    inverse = _sum_of_squares(factor * tf.sqrt(length)[..., None, :])
+    inverse = sum_of_squares(factor * tf.sqrt(length)[..., None, :])
     return tf.reduce_all(
         (left > ENOUGH**2 * length)
         & (inverse < condition_limit(rows) ** 2)
@@ -86,12 +86,6 @@ def _at_once(rows, factor):
         & _has_exact_squares(length)
         & _has_exact_squares(left)
     )
-
-
-def _sum_of_squares(rows):
-    """`(batch, k)`, of each row. XLA runs a product faster than a sum on a CPU."""
-    ones = tf.ones((extent(rows, 0), rows.shape[-1], 1), rows.dtype)
-    return tf.matmul(rows * rows, ones)[..., 0]
 
 
 def _has_exact_squares(square):
@@ -118,7 +112,7 @@ def _judge(rows, before, small, i, more, past, done):
         (x[..., :dim], x[..., dim:]) for x in (past, done)
     )
     zero, number = tf.zeros((), rows.dtype), tf.maximum(i, 1)
-    unscaled = tf.equal(i, 0) & ~tf.reduce_all(_has_exact_squares(_sum_of_squares(rows)))
+    unscaled = tf.equal(i, 0) & ~tf.reduce_all(_has_exact_squares(sum_of_squares(rows)))
     nothing = tf.reduce_all(tf.equal(frame, 0), axis=-1)
     factor = tf.where(nothing[..., None], zero, factor)
     sine = _sines(past, past_factor, frame, factor, nothing)

@@ -52,6 +52,12 @@ def diagonal(matrices):
     return tf.reshape(matrices, (*batch, k * k))[..., :: k + 1]
 
 
+def sum_of_squares(rows):
+    """`(batch, k)`, of each row. XLA runs a product faster than a sum on a CPU."""
+    ones = tf.ones((extent(rows, 0), rows.shape[-1], 1), rows.dtype)
+    return tf.matmul(rows * rows, ones)[..., 0]
+
+
 # Under XLA the gradient of a slice is an `UPDATE`, of which TensorFlow has no gradient.
 # Cells that concatenate, split or slice (LSTM-like ones) meet it, because the tangent of a
 # cell is a derivative of its derivative.
